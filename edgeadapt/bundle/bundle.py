@@ -1,0 +1,116 @@
+"""A bundle in memory: checked, immutable, content-addressed.
+
+`Bundle.from_files` takes bytes and either returns a bundle whose every digest was verified or
+raises. Nothing here touches a disk; see `bundle.folder`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edgeadapt.bundle.calibration import Calibration
+from edgeadapt.bundle.manifest import FORMAT_VERSION, Artifact, Manifest, Slot, decode_manifest
+from edgeadapt.bundle.materialise import SlotValues, materialise, read_slots
+from edgeadapt.digest import sha256_hex
+from edgeadapt.errors import BundleError
+
+MANIFEST_NAME = "manifest.json"
+CALIBRATION_NAME = "calibration.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a device installs.
+
+    Attributes:
+        digest: SHA-256 (hex) of the manifest's bytes, which hold the digests of all other files.
+        manifest: the parsed manifest.
+        files: every file but the manifest, verified.
+        calibration: the parsed `calibration.safetensors`.
+    """
+
+    digest: str
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    calibration: Calibration
+
+    @staticmethod
+    def from_files(files: Mapping[str, bytes]) -> Bundle:
+        """Verify and parse.
+
+        Args:
+            files: name to bytes, `manifest.json` among them; files it does not list are ignored.
+
+        Raises:
+            BundleError: names the file that is missing, changed or malformed.
+        """
+        raw = files.get(MANIFEST_NAME)
+        if raw is None:
+            raise BundleError(f"{MANIFEST_NAME} is missing: this is not a bundle")
+        try:
+            manifest = decode_manifest(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BundleError(f"{MANIFEST_NAME}: {error}") from error
+        if manifest.format != FORMAT_VERSION:
+            raise BundleError(f"{MANIFEST_NAME}: format {manifest.format}, this release reads {FORMAT_VERSION}")
+        verified = {entry.name: _verified(files, entry.name, entry.sha256) for entry in manifest.files}
+        if CALIBRATION_NAME not in verified:
+            raise BundleError(f"{MANIFEST_NAME} lists no {CALIBRATION_NAME}")
+        bundle = Bundle(sha256_hex(raw), manifest, verified, Calibration.decode(verified[CALIBRATION_NAME]))
+        bundle._check_fit()
+        return bundle
+
+    def _check_fit(self) -> None:
+        if self.calibration.norm_mean.shape != (self.manifest.probe_channels,):
+            raise BundleError(f"{CALIBRATION_NAME}: norm_mean does not fit the manifest's norm layers")
+        slots = {slot.name for slot in self.manifest.slots}
+        for artifact in self.manifest.artifacts:
+            if artifact.file not in self.files or artifact.probe_suffix not in self.files:
+                raise BundleError(f"{MANIFEST_NAME}: artifact {artifact.file} lists a file that is not there")
+            if {recipe.slot for recipe in artifact.recipes} != slots:
+                raise BundleError(f"{artifact.file}: its write recipes do not cover the slots")
+            size = len(self.files[artifact.file])
+            if any(r.offset < 0 or r.length < 0 or r.offset + r.length > size for r in artifact.recipes):
+                raise BundleError(f"{artifact.file}: a write recipe points outside the file")
+
+    def slot(self, name: str) -> Slot | None:
+        """The slot of that name, or None."""
+        return next((slot for slot in self.manifest.slots if slot.name == name), None)
+
+    def artifact(self, runtime: str) -> Artifact:
+        """The artifact for a runtime; raises BundleError that lists those there are."""
+        for artifact in self.manifest.artifacts:
+            if artifact.runtime == runtime:
+                return artifact
+        known = ", ".join(artifact.runtime for artifact in self.manifest.artifacts) or "none"
+        raise BundleError(f"bundle {self.manifest.name} has no artifact for {runtime}; it has: {known}")
+
+    def base_slots(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The base value of every slot, in the slot's shape."""
+        artifact = self.manifest.artifacts[0]
+        flat = read_slots(self.files[artifact.file], artifact)
+        return {slot.name: flat[slot.name].reshape(slot.shape) for slot in self.manifest.slots}
+
+    def fast_model(self, runtime: str, values: SlotValues) -> bytes:
+        """Model bytes that return logits and embedding, with `values` written over the base."""
+        artifact = self.artifact(runtime)
+        return materialise(self.files[artifact.file], artifact, values)
+
+    def probe_model(self, runtime: str, values: SlotValues) -> bytes:
+        """Model bytes that also return the moments of every norm layer's input."""
+        artifact = self.artifact(runtime)
+        return self.fast_model(runtime, values) + self.files[artifact.probe_suffix]
+
+
+def _verified(files: Mapping[str, bytes], name: str, sha256: str) -> bytes:
+    data = files.get(name)
+    if data is None:
+        raise BundleError(f"{name} is missing from the bundle")
+    if sha256_hex(data) != sha256:
+        raise BundleError(f"{name} does not have the digest in {MANIFEST_NAME}: it was edited, truncated or swapped")
+    return data

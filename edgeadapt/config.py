@@ -1,0 +1,80 @@
+"""From TOML text to one frozen, checked configuration struct.
+
+`parse` is pure: it takes text. Every mistake becomes a ConfigError that names the file, the key and
+what was expected. Structs must be `msgspec.Struct(frozen=True, forbid_unknown_fields=True)`; their
+field comments are the documentation. Reading the file and the environment belongs to the command line.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgeadapt.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+_ENV_PREFIX = "EDGEADAPT__"
+
+
+def parse(text: str, kind: type[T], *, source: str, environ: Mapping[str, str] | None = None) -> T:
+    """Parse TOML `text` into `kind`.
+
+    Args:
+        text: the file's content.
+        kind: a frozen msgspec struct that forbids unknown fields.
+        source: the file's name, for error messages.
+        environ: `EDGEADAPT__SECTION__KEY=value` overrides; values are read as TOML, else as strings.
+
+    Raises:
+        ConfigError: names the file, the key, and what was expected.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from error
+    for name, value in (environ or {}).items():
+        if name.startswith(_ENV_PREFIX):
+            _override(document, name, value)
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(str(error))}") from error
+
+
+def _override(document: dict[str, Any], name: str, value: str) -> None:
+    *sections, key = name[len(_ENV_PREFIX) :].lower().split("__")
+    table = document
+    for section in sections:
+        child = table.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"environment {name}: {section!r} is a value, not a section")
+        table = child
+    try:
+        table[key] = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        table[key] = value
+
+
+def _explain(message: str) -> str:
+    """msgspec's `... - at `$.a.b`` as `a.b: ...`, in words a person can act on."""
+    found = re.fullmatch(r"(?P<what>.*?)(?: - at `\$\.?(?P<where>.*)`)?", message, flags=re.DOTALL)
+    what, where = (found["what"], found["where"] or "") if found else (message, "")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
+    missing = re.fullmatch(r"Object missing required field `(.*)`", what)
+    if unknown:
+        key = f"{where}.{unknown[1]}" if where else unknown[1]
+        return f"unknown key {key!r}: remove it or check its spelling"
+    if missing:
+        key = f"{where}.{missing[1]}" if where else missing[1]
+        return f"missing key {key!r}"
+    what = what.replace("Expected", "expected", 1)
+    return f"{where}: {what}" if where else what
