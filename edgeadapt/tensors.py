@@ -21,7 +21,7 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 def encode_tensors(tensors: Tensors) -> bytes:
-    """Serialise named arrays (any safetensors dtype), in sorted order so that equal content is equal bytes."""
+    """Serialise named arrays in sorted order, so that equal content is equal bytes."""
     return save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
 
 

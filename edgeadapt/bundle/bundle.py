@@ -57,7 +57,9 @@ class Bundle:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BundleError(f"{MANIFEST_NAME}: {error}") from error
         if manifest.format != FORMAT_VERSION:
-            raise BundleError(f"{MANIFEST_NAME}: format {manifest.format}, this release reads {FORMAT_VERSION}")
+            raise BundleError(
+                f"{MANIFEST_NAME}: format {manifest.format}, this release reads {FORMAT_VERSION}"
+            )
         verified = {entry.name: _verified(files, entry.name, entry.sha256) for entry in manifest.files}
         if CALIBRATION_NAME not in verified:
             raise BundleError(f"{MANIFEST_NAME} lists no {CALIBRATION_NAME}")
@@ -112,5 +114,7 @@ def _verified(files: Mapping[str, bytes], name: str, sha256: str) -> bytes:
     if data is None:
         raise BundleError(f"{name} is missing from the bundle")
     if sha256_hex(data) != sha256:
-        raise BundleError(f"{name} does not have the digest in {MANIFEST_NAME}: it was edited, truncated or swapped")
+        raise BundleError(
+            f"{name} does not have the digest in {MANIFEST_NAME}: it was edited, truncated or swapped"
+        )
     return data

@@ -1,0 +1,63 @@
+"""A signature names the domain a device is in without sending any image.
+
+It is the mean, over a window of frames, of per-frame features of the first norm layer's input: the
+mean and the standard deviation of each channel over positions. That layer lies before every slot,
+so a signature does not change when the model is patched or its statistics move. Distances are in
+source standard deviations (root mean square over features), so thresholds carry over between models.
+
+Windows see drift where single frames do not: the window mean of n frames has standard error 1/sqrt(n).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeadapt.bundle.calibration import Calibration
+from edgeadapt.bundle.manifest import Manifest
+from edgeadapt.tensors import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Mean signature features.
+
+    Attributes:
+        vector: [S] mean features.
+        count: number of frames behind it.
+    """
+
+    vector: FloatArray
+    count: int
+
+
+def features(manifest: Manifest, mean: FloatArray, mean_square: FloatArray) -> FloatArray:
+    """Signature features of each frame.
+
+    Args:
+        manifest: names the first norm layer.
+        mean: [N, P] per-frame probe means.
+        mean_square: [N, P] per-frame probe mean squares.
+
+    Returns:
+        [N, S] float32 with S = 2 * channels of the first norm layer: means, then standard deviations.
+    """
+    first = manifest.norm_layers[0]
+    part = slice(first.probe_offset, first.probe_offset + first.channels)
+    centre = mean[:, part]
+    spread = np.sqrt(np.maximum(mean_square[:, part] - centre**2, 0.0))
+    return np.concatenate([centre, spread], axis=1).astype(np.float32)
+
+
+def distance(a: FloatArray, b: FloatArray, calibration: Calibration) -> float:
+    """Root mean square difference of two signature vectors [S], in source standard deviations.
+
+    Returns infinity when either holds NaN or Inf, or their lengths differ from the calibration's.
+    """
+    scale = calibration.signature_std
+    if a.shape != scale.shape or b.shape != scale.shape:
+        return float("inf")
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = float(np.sqrt(np.mean(((a - b) / np.maximum(scale, 1e-6)).astype(np.float64) ** 2)))
+    return value if np.isfinite(value) else float("inf")

@@ -1,0 +1,65 @@
+"""Bytes to messages and back. Garbage gives a WireError and nothing else.
+
+Size is checked before parsing; every foreign exception is translated; floats must be finite.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+
+from edgeadapt.errors import WireError
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire.messages import PROTOCOL_VERSION, AnyMessage
+
+MAX_MESSAGE_BYTES = 1 << 20
+_decoder = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def encode(message: AnyMessage) -> bytes:
+    """Serialise a message to MessagePack."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode(data: bytes, kind: type[AnyMessage] | None = None) -> AnyMessage:
+    """Parse one message.
+
+    Args:
+        data: a whole MQTT payload.
+        kind: the struct that the topic promises, when known.
+
+    Raises:
+        WireError: too large, malformed, another version, non-finite numbers, or not of `kind`.
+    """
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise WireError(f"message of {len(data)} bytes, more than {MAX_MESSAGE_BYTES}")
+    try:
+        message = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a message: {error}") from error
+    if message.protocol != PROTOCOL_VERSION:
+        raise WireError(f"protocol {message.protocol}, this release speaks {PROTOCOL_VERSION}")
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise WireError(f"{name} is {value}")
+    if kind is not None and not isinstance(message, kind):
+        raise WireError(f"a {type(message).__name__} where a {kind.__name__} belongs")
+    return message
+
+
+def pack_vector(values: FloatArray) -> bytes:
+    """[N] float32 as little-endian bytes."""
+    return np.ascontiguousarray(values, dtype="<f4").tobytes()
+
+
+def unpack_vector(data: bytes, length: int) -> FloatArray:
+    """Bytes to [length] float32; raises WireError on another length or on NaN or Inf."""
+    if len(data) != 4 * length:
+        raise WireError(f"a vector of {len(data)} bytes where {4 * length} belong")
+    values = np.frombuffer(data, dtype="<f4").astype(np.float32)
+    if not np.isfinite(values).all():
+        raise WireError("a vector holds NaN or Inf")
+    return values
