@@ -1,0 +1,104 @@
+"""What an adaptation job gets and gives: the border between the service and `edgeadapt_cloud.adapt`.
+
+Values only. The service decides when a job starts (`core.jobs`) and what becomes of its result
+(`core.rollout`); the worker loads the images; the adapter teaches and runs the gate. A gate that says
+no is a result with a verdict, not an error. Nothing here knows a strategy, a teacher or torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeadapt.patch import Evidence
+from edgeadapt.tensors import FloatArray
+
+ImageArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """One adaptation job for one cohort.
+
+    Attributes:
+        cohort: its name.
+        bundle_digest: SHA-256 (hex) of the bundle that the cohort runs.
+        job: rises by one with every job of this service.
+        strategy: name of the strategy to run.
+        sample_ids: SHA-256 (hex) of each sample's data, in arrival order, oldest first.
+        mean: [P] float32 mean of every norm layer's input on the cohort's devices: their newest reports,
+            pooled by frames (P = manifest.probe_channels).
+        var: [P] float32 variance of the same.
+        frames: how many frames stand behind `mean` and `var`.
+        serial: the next serial, that a patch made from this job is expected to get.
+        state: what the strategy handed back from its last published job; b"" at first.
+        serving: slot name to the float32 values now served to the cohort; empty means the base bundle.
+    """
+
+    cohort: str
+    bundle_digest: str
+    job: int
+    strategy: str
+    sample_ids: tuple[str, ...]
+    mean: FloatArray
+    var: FloatArray
+    frames: int
+    serial: int
+    state: bytes
+    serving: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says: `passed`, and every check with its measured value and bound."""
+
+    passed: bool
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a job gives.
+
+    Attributes:
+        cohort: as requested.
+        job: as requested.
+        verdict: the gate's answer; nothing is published unless it passed.
+        values: slot name to float32 array in the slot's shape; empty when there is nothing to publish.
+        strategy: name of the strategy that ran.
+        samples: how many uploads were used.
+        seconds: wall time that the job took.
+        state: opaque state for the next job of this cohort.
+        note: a line for people.
+    """
+
+    cohort: str
+    job: int
+    verdict: Verdict
+    values: Mapping[str, FloatArray]
+    strategy: str
+    samples: int
+    seconds: float
+    state: bytes
+    note: str
+
+
+class AdapterPort(Protocol):
+    """Runs jobs; `edgeadapt_cloud.adapt.Adapter` is the real one."""
+
+    def run(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> JobResult:
+        """Adapt.
+
+        Args:
+            request: what to do.
+            images: [N, H, W, C] uint8, one for each of `request.sample_ids`.
+            lanes: N lane names, "adapt" or "uniform".
+
+        Raises:
+            EdgeAdaptError: the job could not run at all; the service reports it and goes on.
+        """
+        ...
