@@ -47,7 +47,7 @@ class LazyCommands(click.Group):
             except ModuleNotFoundError as error:
                 extra = _EXTRA.get(cmd_name, cmd_name)
                 raise click.ClickException(
-                    f"`edgeadapt {cmd_name}` needs the package {error.name!r}: pip install 'edgeadapt[{extra}]'"
+                    f"`edgeadapt {cmd_name}` needs package {error.name!r}: pip install 'edgeadapt[{extra}]'"
                 ) from error
             return command
         return None

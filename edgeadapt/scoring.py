@@ -19,7 +19,7 @@ def softmax(logits: FloatArray) -> FloatArray:
     finite = np.isfinite(logits).all(axis=-1, keepdims=True)
     safe = np.where(finite, logits, 0.0).astype(np.float64)
     shifted = np.exp(safe - safe.max(axis=-1, keepdims=True))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
 def entropy(probabilities: FloatArray) -> FloatArray:

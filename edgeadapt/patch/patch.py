@@ -1,4 +1,4 @@
-"""A patch: slot values for one bundle, with the evidence that let it out. Values only; see `patch.envelope`."""
+"""A patch: slot values for one bundle, with the evidence that let it out (bytes: `patch.envelope`)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt.wire.messages import PROTOCOL_VERSION, AnyMessage
 
 MAX_MESSAGE_BYTES = 1 << 20
-_decoder = msgspec.msgpack.Decoder(AnyMessage)
+_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 
 
 def encode(message: AnyMessage) -> bytes:
@@ -36,7 +36,7 @@ def decode(data: bytes, kind: type[AnyMessage] | None = None) -> AnyMessage:
     if len(data) > MAX_MESSAGE_BYTES:
         raise WireError(f"message of {len(data)} bytes, more than {MAX_MESSAGE_BYTES}")
     try:
-        message = _decoder.decode(data)
+        message: AnyMessage = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a message: {error}") from error
     if message.protocol != PROTOCOL_VERSION:
