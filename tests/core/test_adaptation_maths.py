@@ -1,0 +1,118 @@
+"""Statistics, signatures and scores against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgeadapt.errors import ConfigError
+from edgeadapt.normstats import (
+    Moments,
+    NormEstimator,
+    StatisticsConfig,
+    statistics_of_slots,
+    statistics_slots,
+)
+from edgeadapt.scoring import RedundancyFilter, entropy, entropy_bounds, softmax
+from edgeadapt.signature import distance, features
+from tests.core import bundles
+
+MEAN = np.array([0.0, 2.0], np.float32)
+VAR = np.array([1.0, 4.0], np.float32)
+
+
+def moments(mean: float, var: float, count: int) -> Moments:
+    centre = np.full(2, mean, np.float32)
+    return Moments(centre, (var + centre**2).astype(np.float32), count)
+
+
+def test_an_estimator_starts_at_the_source() -> None:
+    estimator = NormEstimator(MEAN, VAR, StatisticsConfig())
+    assert estimator.mean.tolist() == [0.0, 2.0]
+    assert np.allclose(estimator.var, VAR)
+
+
+def test_shrinkage_to_the_source_is_a_weighted_mean() -> None:
+    """(N0 * source + n * measured) / (N0 + n), with the second moment pooled the same way."""
+    estimator = NormEstimator(MEAN, VAR, StatisticsConfig(prior_frames=16, window_frames=1000))
+    estimator.update(moments(4.0, 1.0, 48))
+    assert np.allclose(estimator.mean, [3.0, 3.5])
+    second = (16 * (VAR + MEAN**2) + 48 * (1.0 + 16.0)) / 64
+    assert np.allclose(estimator.var, second - np.array([3.0, 3.5]) ** 2)
+
+
+def test_a_full_window_forgets_exponentially_and_relaxing_speeds_it_up() -> None:
+    config = StatisticsConfig(prior_frames=16, window_frames=160)
+    slow, fast = NormEstimator(MEAN, VAR, config), NormEstimator(MEAN, VAR, config)
+    for estimator in (slow, fast):
+        for _ in range(20):
+            estimator.update(moments(0.0, 1.0, 16))
+    fast.relax()
+    for estimator in (slow, fast):
+        estimator.update(moments(1.0, 1.0, 16))
+    assert slow.mean[0] == pytest.approx(0.1)
+    assert fast.mean[0] == pytest.approx(0.5)
+
+
+def test_frames_with_nan_do_not_move_the_estimate() -> None:
+    estimator = NormEstimator(MEAN, VAR, StatisticsConfig())
+    assert not estimator.update(moments(float("nan"), 1.0, 16))
+    assert estimator.mean.tolist() == [0.0, 2.0]
+    assert estimator.frames == 0
+
+
+def test_constant_channels_keep_a_positive_variance() -> None:
+    estimator = NormEstimator(MEAN, VAR, StatisticsConfig(window_frames=16))
+    for _ in range(200):
+        estimator.update(moments(5.0, 0.0, 16))
+    assert (estimator.var > 0).all()
+
+
+def test_moments_pool_frames() -> None:
+    pooled = Moments.of(np.array([[1.0], [3.0]], np.float32), np.array([[2.0], [10.0]], np.float32))
+    assert (pooled.mean[0], pooled.mean_square[0], pooled.count) == (2.0, 6.0, 2)
+    with pytest.raises(ConfigError):
+        Moments.of(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32))
+
+
+def test_statistics_and_slots_are_inverse() -> None:
+    manifest = bundles.bundle().manifest
+    slots = statistics_slots(manifest, MEAN, VAR)
+    assert set(slots) == {"bn.mean", "bn.var"}
+    back = statistics_of_slots(manifest, slots, np.zeros(2, np.float32), np.ones(2, np.float32))
+    assert np.array_equal(back[0], MEAN)
+    assert np.array_equal(back[1], VAR)
+
+
+def test_signature_features_are_means_then_deviations() -> None:
+    manifest = bundles.bundle().manifest
+    mean = np.array([[1.0, 2.0]], np.float32)
+    square = np.array([[5.0, 4.0]], np.float32)
+    assert features(manifest, mean, square).tolist() == [[1.0, 2.0, 2.0, 0.0]]
+
+
+def test_signature_distance_is_in_source_deviations() -> None:
+    calibration = bundles.calibration()
+    a = np.zeros(4, np.float32)
+    assert distance(a, np.array([1.0, 2.0, 0.5, 1.0], np.float32), calibration) == pytest.approx(1.0)
+    assert distance(a, a, calibration) == 0.0
+    assert distance(a, np.full(4, np.nan, np.float32), calibration) == math.inf
+    assert distance(a, np.zeros(3, np.float32), calibration) == math.inf
+
+
+def test_softmax_and_entropy() -> None:
+    p = softmax(np.array([[0.0, 0.0], [1000.0, 0.0], [np.nan, 1.0]], np.float32))
+    assert np.allclose(p, [[0.5, 0.5], [1.0, 0.0], [0.5, 0.5]])
+    assert np.allclose(entropy(p), [math.log(2), 0.0, math.log(2)], atol=1e-6)
+    assert entropy_bounds(10, 0.02, 0.4) == pytest.approx((0.02 * math.log(10), 0.4 * math.log(10)))
+
+
+def test_redundancy_filter_drops_repeats_and_keeps_novelty() -> None:
+    keeper = RedundancyFilter(classes=3, margin=0.5)
+    first, other = np.array([1, 0, 0], np.float32), np.array([0, 1, 0], np.float32)
+    assert keeper.is_new(first)
+    keeper.keep(first)
+    assert not keeper.is_new(first)
+    assert keeper.is_new(other)
