@@ -4,7 +4,9 @@ Invariant: a file under its final name in the cache has passed its digest check;
 never gets that name. Not here: which files exist and what their digests are (the data set's module).
 """
 
+import http.client
 import os
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -64,10 +66,10 @@ def fetch(
 def _copy(url: str, path: Path, label: str) -> None:
     """Stream ``url`` to ``path`` with a progress bar on stderr (``urllib`` errors are ``OSError``)."""
     request = urllib.request.Request(url, headers={"User-Agent": "edgeadapt"})
+    reply: http.client.HTTPResponse
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply, path.open("wb") as sink:
         size_bytes = int(reply.headers.get("Content-Length") or 0)
-        stderr = click.get_text_stream("stderr")
-        with click.progressbar(length=size_bytes, label=f"download {label}", file=stderr) as bar:
+        with click.progressbar(length=size_bytes, label=f"download {label}", file=sys.stderr) as bar:
             for piece in iter(lambda: reply.read(PIECE_BYTES), b""):
                 sink.write(piece)
                 bar.update(len(piece))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from edgeadapt.errors import ConfigError
+from edgeadapt.registry import Registry
 from edgeadapt_models.data import fashion_mnist
 from edgeadapt_models.data.base import Dataset
 from edgeadapt_models.data.locations import default_cache_dir, default_root
@@ -12,23 +12,12 @@ from edgeadapt_models.data.locations import default_cache_dir, default_root
 Loader: TypeAlias = Callable[[Path | None, Path], Dataset]
 """``loader(root, cache_dir)``: ``root`` is the folder the user named, ``cache_dir`` where downloads go."""
 
-_LOADERS: dict[str, Loader] = {}
-
-
-def register(name: str, loader: Loader) -> None:
-    """Add a data set.
-
-    Raises:
-        ConfigError: the name is taken.
-    """
-    if name in _LOADERS:
-        raise ConfigError(f"data set {name!r} is registered twice")
-    _LOADERS[name] = loader
+_LOADERS: Registry[Loader] = Registry("data set")
 
 
 def names() -> tuple[str, ...]:
     """The known names, sorted."""
-    return tuple(sorted(_LOADERS))
+    return _LOADERS.names()
 
 
 def load(name: str, *, root: Path | None = None, cache_dir: Path | None = None) -> Dataset:
@@ -43,11 +32,8 @@ def load(name: str, *, root: Path | None = None, cache_dir: Path | None = None) 
         ConfigError: unknown name, or files that are not what they should be.
         TransportError: it had to be downloaded and could not be.
     """
-    try:
-        loader = _LOADERS[name]
-    except KeyError:
-        raise ConfigError(f"unknown data set {name!r}; known: {', '.join(names())}") from None
+    loader = _LOADERS.get(name)
     return loader(root or default_root(name), cache_dir or default_cache_dir())
 
 
-register("fashion-mnist", fashion_mnist.load)
+_LOADERS.add("fashion-mnist", fashion_mnist.load)
