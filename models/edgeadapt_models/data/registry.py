@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from edgeadapt.registry import Registry
-from edgeadapt_models.data import fashion_mnist
+from edgeadapt_models.data import cifar10, fashion_mnist, image_folder
 from edgeadapt_models.data.base import Dataset
 from edgeadapt_models.data.locations import default_cache_dir, default_root
 
@@ -36,4 +36,6 @@ def load(name: str, *, root: Path | None = None, cache_dir: Path | None = None) 
     return loader(root or default_root(name), cache_dir or default_cache_dir())
 
 
-_LOADERS.add("fashion-mnist", fashion_mnist.load)
+_LOADERS.add(fashion_mnist.NAME, fashion_mnist.load)
+_LOADERS.add(cifar10.NAME, cifar10.load)
+_LOADERS.add(image_folder.NAME, image_folder.load)
