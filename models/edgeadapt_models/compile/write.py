@@ -1,0 +1,36 @@
+"""Put a bundle's files into a folder in one step: a reader sees the old bundle or the new one, whole."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeadapt.bundle import MANIFEST_NAME
+from edgeadapt.errors import CompileError
+
+
+def write_folder(files: Mapping[str, bytes], out: Path) -> None:
+    """Write `files` to a folder beside `out`, then rename it to `out`.
+
+    Raises:
+        CompileError: `out` holds something that is no bundle, or cannot be written.
+    """
+    if out.exists() and not (out.is_dir() and _replaceable(out)):
+        raise CompileError(f"{out} exists and is no bundle; name another folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+            fresh = Path(scratch) / "new"
+            fresh.mkdir()
+            for name, data in files.items():
+                (fresh / name).write_bytes(data)
+            if out.exists():
+                out.rename(Path(scratch) / "old")
+            fresh.rename(out)
+    except OSError as error:
+        raise CompileError(f"{out} cannot be written: {error}") from error
+
+
+def _replaceable(folder: Path) -> bool:
+    return (folder / MANIFEST_NAME).is_file() or not any(folder.iterdir())
