@@ -1,0 +1,1 @@
+"""What a reader gets from a run: `report.html` (one file), `report.png` and `summary.json`."""
