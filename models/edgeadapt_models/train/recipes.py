@@ -1,0 +1,73 @@
+"""The recipes by name. Invariants: a name is taken once; an unknown name is answered with the known ones.
+
+Students get only the standard flip and shift: they are meant to be as fragile as fielded models are.
+The teachers get broad augmentation (`augment`), none of it one of the fifteen test corruptions.
+"""
+
+from __future__ import annotations
+
+from edgeadapt.registry import Registry
+from edgeadapt_models.train.recipe import Recipe
+
+_RECIPES: Registry[Recipe] = Registry("recipe")
+
+
+ROBUST = ("augmix", "amplitude-swap", "random-convolution", "fractal-mix", "plane-wave", "cutout")
+"""What the teachers see on most of every batch."""
+
+
+def add(recipe: Recipe) -> None:
+    """Make a recipe known under its own name.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    _RECIPES.add(recipe.name, recipe)
+
+
+def get(name: str) -> Recipe:
+    """The recipe of this name.
+
+    Raises:
+        ConfigError: there is none; the message lists those there are.
+    """
+    return _RECIPES.get(name)
+
+
+def names() -> tuple[str, ...]:
+    """All names, sorted."""
+    return _RECIPES.names()
+
+
+add(
+    Recipe(
+        name="fashion-mnist/resnet8",
+        dataset="fashion-mnist",
+        network="resnet8",
+        epochs=14,
+        batch=128,
+        learning_rate=0.2,
+    )
+)
+add(
+    Recipe(
+        name="fashion-mnist/resnet20",
+        dataset="fashion-mnist",
+        network="resnet20",
+        epochs=14,
+        batch=128,
+        learning_rate=0.2,
+    )
+)
+add(
+    Recipe(
+        name="fashion-mnist/teacher",
+        dataset="fashion-mnist",
+        network="wide_resnet",
+        epochs=18,
+        batch=128,
+        learning_rate=0.1,
+        ema_decay=0.998,
+        strong_augmentations=ROBUST,
+    )
+)
