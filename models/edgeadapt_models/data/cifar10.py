@@ -1,8 +1,8 @@
 """CIFAR-10 (Krizhevsky 2009): 60,000 colour 32x32 pictures in ten classes.
 
 Two forms are read: the binary archive of its public home (never the pickled one: unpickling a download runs
-whatever is in it), and JPEG copies in ``train.npz`` and ``test.npz`` with ``jpeg`` (uint8, all pictures joined
-in one), ``offsets`` (int64, N + 1) and ``labels``. JPEG copies are close to the originals, not equal to them.
+whatever is in it), and JPEG copies in ``train.npz`` and ``test.npz`` with ``jpeg`` (uint8, all pictures
+joined), ``offsets`` (int64, N + 1) and ``labels``. JPEG copies are close to the originals, not equal to them.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ def read_jpeg_copies(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         ConfigError: a key is missing, offsets do not fit, or a picture is not a 32x32 JPEG.
     """
     try:
-        with np.load(path, allow_pickle=False) as copies:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as copies:
             data, offsets, labels = copies["jpeg"].tobytes(), copies["offsets"], copies["labels"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ConfigError(f"cannot read {path}: {error}. It needs arrays jpeg, offsets, labels") from error

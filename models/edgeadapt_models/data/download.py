@@ -43,7 +43,10 @@ def fetch(
     """
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TransportError(f"cannot make the cache folder {target.parent}: {error}. {fix}") from error
     reasons: list[str] = []
     for attempt in range(ATTEMPTS):
         if attempt:

@@ -1,0 +1,113 @@
+"""``edgeadapt data``: fetch image data, look at the corruptions, render streams of domains."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from edgeadapt import config
+from edgeadapt.errors import ConfigError
+from edgeadapt_models.data.base import Dataset
+from edgeadapt_models.data.registry import load, names
+from edgeadapt_models.data.sheet import contact_sheet
+from edgeadapt_models.data.stream import RenderedStream, StreamSpec, parse_segments, render
+from edgeadapt_models.data.stream_files import write
+
+_root = click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder that holds the data set; by default where it is installed, else the cache.",
+)
+_seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+
+
+@click.group()
+def group() -> None:
+    """Fetch image data, corrupt it, render streams of domains."""
+
+
+@group.command("list")
+def list_names() -> None:
+    """Name the data sets that can be loaded."""
+    for name in names():
+        click.echo(name)
+
+
+@group.command()
+@click.argument("name")
+@_root
+def fetch(name: str, root: Path | None) -> None:
+    """Download data set NAME if it is not here, check it, and say what is in it."""
+    dataset = load(name, root=root)
+    height, width, channels = dataset.image_shape
+    click.echo(
+        f"{dataset.name}: {len(dataset.train_labels)} training and {len(dataset.test_labels)} test images "
+        f"of {height}x{width}x{channels} in {len(dataset.classes)} classes: {', '.join(dataset.classes)}"
+    )
+
+
+@group.command("corrupt")
+@click.argument("name")
+@_root
+@_seed
+@click.option("--images", type=click.IntRange(1, 8), default=3, show_default=True, help="Images per cell.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("sheet.png"),
+    show_default=True,
+    help="PNG to write.",
+)
+def corrupt_sheet(name: str, root: Path | None, seed: int, images: int, out: Path) -> None:
+    """Draw every corruption at every severity on a few test images of NAME, to look at."""
+    dataset = load(name, root=root)
+    contact_sheet(dataset.test_images[:images], seed).save(out, format="PNG")
+    click.echo(f"wrote {out}")
+
+
+@group.command("render")
+@click.option(
+    "--spec", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file with a stream."
+)
+@click.option("--domains", help='Segments in short, such as "clean:500,fog:5:500,fog:1-5-1:300".')
+@click.option("--dataset", "name", default="fashion-mnist", show_default=True, help="With --domains.")
+@_seed
+@_root
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to."
+)
+def render_stream(
+    spec: Path | None, domains: str | None, name: str, seed: int, root: Path | None, out: Path
+) -> None:
+    """Render a stream of domains to a folder.
+
+    frames.npy is what a device may see; truth.npz (labels and domains) is for the evaluator; stream.json
+    says how to make the same again. --seed and --dataset go with --domains; a TOML file has its own.
+    """
+    if (spec is None) == (domains is None):
+        raise click.UsageError("give --spec or --domains, one of them")
+    stream = read_spec(spec) if spec else StreamSpec(name, parse_segments(domains or ""), seed)
+    rendered = _render_with_bar(stream, load(stream.dataset, root=root))
+    write(rendered, out)
+    click.echo(f"wrote {len(rendered.frames)} frames of {', '.join(rendered.domain_names)} to {out}")
+
+
+def read_spec(path: Path) -> StreamSpec:
+    """Read a stream from TOML (keys: dataset, seed, and [[segments]] with the fields of ``Segment``).
+
+    Raises:
+        ConfigError: names the file, the key and what was expected.
+    """
+    try:
+        return config.parse(path.read_text(encoding="utf-8"), StreamSpec, source=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    except ConfigError as error:
+        if str(path) in str(error):
+            raise
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _render_with_bar(stream: StreamSpec, dataset: Dataset) -> RenderedStream:
+    with click.progressbar(length=stream.frames, label="render", file=sys.stderr) as bar:
+        return render(stream, dataset, bar.update)
