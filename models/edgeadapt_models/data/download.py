@@ -52,18 +52,24 @@ def fetch(
         if attempt:
             time.sleep(retry_after_s * 2 ** (attempt - 1))
         for url in urls:
-            partial = target.with_name(f"{target.name}.{os.getpid()}.part")
             try:
-                _copy(url, partial, target.name)
-                check(partial)
-                partial.replace(target)
+                _fetch_once(url, target, check)
             except (OSError, TransportError) as error:
                 reasons.append(f"{url}: {error}")
             else:
                 return target
-            finally:
-                partial.unlink(missing_ok=True)
     raise TransportError(f"could not download {target.name} ({'; '.join(reasons[-len(urls) :])}). {fix}")
+
+
+def _fetch_once(url: str, target: Path, check: Callable[[Path], None]) -> None:
+    """Download beside ``target``, check, rename; nothing is left behind on failure."""
+    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        _copy(url, partial, target.name)
+        check(partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _copy(url: str, path: Path, label: str) -> None:

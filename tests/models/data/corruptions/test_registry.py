@@ -6,6 +6,7 @@ import pytest
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.data import CORRUPTIONS, SEVERITIES, corrupt
 from edgeadapt_models.data.corruptions.registry import CHUNK
+from edgeadapt_models.data.fashion_mnist import DEBIAN_DIR, read_idx
 from tests.models.data.conftest import make_images
 
 SHAPES = [(28, 28, 1), (32, 32, 3), (96, 64, 3), (96, 64, 1)]
@@ -37,9 +38,20 @@ def test_each_severity_moves_the_picture_further(name: str, shape: tuple[int, in
     assert np.array_equal(images, before)
 
 
+@pytest.mark.skipif(not DEBIAN_DIR.is_dir(), reason="dataset-fashion-mnist is not installed")
+@EVERY
+def test_each_severity_moves_real_pictures_further(name: str) -> None:
+    images = read_idx(DEBIAN_DIR / "t10k-images-idx3-ubyte.gz")[:128, ..., np.newaxis]
+    moved = [
+        np.abs(corrupt(images, name, severity, rng()).astype(int) - images).mean() for severity in SEVERITIES
+    ]
+    assert moved == sorted(moved)
+    assert len(set(moved)) == 5
+
+
 @EVERY
 def test_large_pictures_work(name: str) -> None:
-    images = make_images(2, 30, 32, 3).repeat(8, axis=1).repeat(8, axis=2)
+    images = make_images(2, 32, 36, 3).repeat(7, axis=1).repeat(7, axis=2)
     mild, strong = (corrupt(images, name, severity, rng()).astype(int) for severity in (1, 5))
     assert np.abs(mild - images).mean() < np.abs(strong - images).mean()
 
