@@ -1,0 +1,174 @@
+"""Everything that can be set on the adaptation service, one frozen struct per part.
+
+Structs and their checks only: reading the file and the environment belongs to `cli`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from edgeadapt.errors import ConfigError
+from edgeadapt.wire.topics import check_name
+
+
+class CloudSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service itself."""
+
+    # Name of the fleet that it serves; the same as in the devices' configuration.
+    fleet: str = "default"
+    # Folder for the database, the samples and the status; made when it is not there.
+    state_dir: str = "cloud-state"
+    # Messages taken in per database transaction, at most.
+    batch: int = 256
+    # Acknowledgements of one device are collected for this long before they are sent.
+    ack_delay_s: float = 0.1
+    # Rejected messages kept for a look, at most; all are counted.
+    quarantine_kept: int = 1000
+
+
+class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker."""
+
+    # Where the broker listens.
+    host: str = "127.0.0.1"
+    port: int = 1883
+    # MQTT client id; two services with one id would throw each other out.
+    client_id: str = "edgeadapt-cloud"
+    # Seconds of silence after which either side gives the connection up.
+    keepalive_s: int = 30
+    # How long the broker keeps what arrives while the service is away.
+    session_expiry_s: int = 86400
+    # User name, and a file that holds the password; empty for none.
+    username: str = ""
+    password_file: str = ""
+    # TLS: the authority's certificate, and this service's own certificate and key; empty for none.
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
+class BundleSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the fleet runs, and what teaches it."""
+
+    # Folder of the bundle that the devices have installed.
+    path: str
+    # Zoo name of the student that the bundle was compiled from.
+    student: str = "resnet8"
+    # Zoo name of the teacher.
+    teacher: str = "teacher"
+    # Data set that both were trained on: source replay and the gate's labelled holdout.
+    dataset: str = "fashion-mnist"
+    # Folder of that data set; empty for its usual place.
+    dataset_root: str = ""
+
+
+class CohortConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How devices in the same domain are found. Distances are in source standard deviations."""
+
+    # A new segment joins the nearest cohort within this distance, else it founds one.
+    join_distance: float = 0.35
+    # A segment leaves its cohort only when a later report is farther than this.
+    leave_distance: float = 0.55
+    # Reports over fewer frames are kept but not clustered.
+    min_frames: int = 16
+    # A cohort's centroid remembers this many frames.
+    centroid_frames: int = 4096
+    # Beyond this many cohorts a segment that fits none stays unassigned.
+    max_cohorts: int = 256
+    # Upload budget sent to devices with their cohort; leave it out to keep the device's own.
+    budget_bytes_per_hour: int | None = None
+
+
+class JobConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When adaptation jobs start."""
+
+    # Samples that a cohort needs before its first job.
+    min_new: int = 256
+    # Its next job starts when its samples have grown by this factor, and by at least `min_new` / 4.
+    growth: float = 1.5
+    # Newest samples that one job gets, at most.
+    max_samples: int = 4096
+    # Jobs at the same time, over all cohorts.
+    max_concurrent: int = 1
+    # Cohorts nearer to the source than this (source standard deviations) need no adaptation.
+    min_drift: float = 0.15
+
+
+class RolloutConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a patch reaches a cohort."""
+
+    # Send a patch to one device first and wait for its trial.
+    canary: bool = True
+    # A canary that says nothing for this long halts the rollout.
+    canary_deadline_s: float = 900.0
+    # After a patch is out: halt when more than this share of the devices that judged it reverted it ...
+    max_reverted_share: float = 0.34
+    # ... and at least this many did.
+    min_reverted: int = 2
+    # Devices refuse a patch that is older than this.
+    patch_lifetime_s: float = 30 * 86400.0
+
+
+class StrategySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How patches are made."""
+
+    # One of the registered strategies.
+    name: str = "anchored"
+    # Its options, checked against the strategy's own settings when the service starts.
+    options: dict[str, Any] = {}
+
+
+class GateSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a patch has to pass."""
+
+    # The gate's options, checked against its own settings when the service starts.
+    options: dict[str, Any] = {}
+
+
+class SigningSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who vouches for patches."""
+
+    # Ed25519 private key (PEM), as made by `edgeadapt cloud keygen`.
+    key: str
+
+
+class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of `cloud.toml`."""
+
+    bundle: BundleSection
+    signing: SigningSection
+    cloud: CloudSection = CloudSection()
+    mqtt: MqttSection = MqttSection()
+    cohorts: CohortConfig = CohortConfig()
+    jobs: JobConfig = JobConfig()
+    strategy: StrategySection = StrategySection()
+    gate: GateSection = GateSection()
+    rollout: RolloutConfig = RolloutConfig()
+
+
+def check(config: CloudConfig) -> CloudConfig:
+    """Return `config`; raises ConfigError that names the key whose value makes no sense."""
+    check_name(config.cloud.fleet, "cloud.fleet")
+    check_name(config.mqtt.client_id, "mqtt.client_id")
+    rules = (
+        ("cloud.batch: must be at least 1", config.cloud.batch >= 1),
+        ("cloud.ack_delay_s: must not be negative", config.cloud.ack_delay_s >= 0),
+        ("mqtt.port: must be 1 to 65535", 0 < config.mqtt.port < 65536),
+        ("cohorts.join_distance: must be positive", config.cohorts.join_distance > 0),
+        (
+            "cohorts.leave_distance: must be at least join_distance",
+            config.cohorts.leave_distance >= config.cohorts.join_distance,
+        ),
+        ("jobs.min_new: must be at least 1", config.jobs.min_new >= 1),
+        ("jobs.growth: must be more than 1", config.jobs.growth > 1),
+        ("jobs.max_samples: must be at least min_new", config.jobs.max_samples >= config.jobs.min_new),
+        ("jobs.max_concurrent: must be at least 1", config.jobs.max_concurrent >= 1),
+        ("rollout.canary_deadline_s: must be positive", config.rollout.canary_deadline_s > 0),
+        ("rollout.max_reverted_share: must be 0 to 1", 0 <= config.rollout.max_reverted_share <= 1),
+    )
+    for message, holds in rules:
+        if not holds:
+            raise ConfigError(message)
+    return config

@@ -1,0 +1,104 @@
+"""Which devices share a domain: online nearest-centroid clustering of signature vectors.
+
+A cohort is (bundle, domain). A segment (one stretch of one domain on one device) joins the nearest
+cohort within `join_distance`, else it founds one; it leaves only when a later report lies beyond
+`leave_distance` (hysteresis, so that noise moves nobody back and forth). Names are stable and numbers
+are never used again. Distances are `edgeadapt.signature.distance`, in source standard deviations.
+Not here: samples and statistics (`core.pool`), messages to devices (`core.service`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from edgeadapt.bundle.calibration import Calibration
+from edgeadapt.signature import distance
+from edgeadapt.tensors import FloatArray
+from edgeadapt_cloud.config import CohortConfig
+from edgeadapt_cloud.core.rows import CohortRow, Record, SegmentRow, SignatureRow
+
+SegmentKey = tuple[str, str, int]
+"""(device, outbox, segment)."""
+
+
+def cohort_name(bundle_digest: str, number: int) -> str:
+    """`c-<8 hex of the bundle>-<number>`."""
+    return f"c-{bundle_digest[:8]}-{number}"
+
+
+class Cohorts:
+    """All cohorts of one bundle, and the cohort of every segment."""
+
+    def __init__(self, config: CohortConfig, bundle_digest: str, calibration: Calibration) -> None:
+        self.config = config
+        self._bundle = bundle_digest
+        self._calibration = calibration
+        self.rows: dict[str, CohortRow] = {}
+        self.segments: dict[SegmentKey, str] = {}
+
+    def restore(self, cohorts: Iterable[CohortRow], segments: Iterable[SegmentRow]) -> None:
+        """Take up where the store left off."""
+        self.rows = {row.cohort: row for row in cohorts}
+        self.segments = {(row.device, row.outbox, row.segment): row.cohort for row in segments}
+
+    def place(self, report: SignatureRow) -> str | None:
+        """Assign the report's segment and move the centroid.
+
+        Returns:
+            The cohort's name; None when the report is too thin, or nothing fits and there is no room.
+        """
+        key = (report.origin.device, report.origin.outbox, report.segment)
+        if report.frames < self.config.min_frames:
+            return self.segments.get(key)
+        name = self._stay(key, report.vector) or self._nearest(report.vector) or self._found(report.vector)
+        if name is None:
+            return self.segments.get(key)
+        self.segments[key] = name
+        self._move_centroid(name, report)
+        return name
+
+    def drift(self, cohort: str) -> float:
+        """Distance of a cohort's centroid from the source, in source standard deviations."""
+        return self._distance(self.rows[cohort].centroid, self._calibration.signature_mean)
+
+    def update(self, row: CohortRow) -> CohortRow:
+        """Put a changed row in place of the old one."""
+        self.rows[row.cohort] = row
+        return row
+
+    def absorb(self, record: Record) -> None:
+        """Take over the record if it is a cohort's row."""
+        if isinstance(record, CohortRow):
+            self.rows[record.cohort] = record
+
+    def _stay(self, key: SegmentKey, vector: FloatArray) -> str | None:
+        name = self.segments.get(key)
+        if name is None or self._distance(self.rows[name].centroid, vector) > self.config.leave_distance:
+            return None
+        return name
+
+    def _nearest(self, vector: FloatArray) -> str | None:
+        near = [(self._distance(row.centroid, vector), row.number, name) for name, row in self.rows.items()]
+        best = min(near, default=None)
+        return best[2] if best is not None and best[0] <= self.config.join_distance else None
+
+    def _found(self, vector: FloatArray) -> str | None:
+        if len(self.rows) >= self.config.max_cohorts or not np.isfinite(vector).all():
+            return None
+        number = 1 + max((row.number for row in self.rows.values()), default=0)
+        name = cohort_name(self._bundle, number)
+        self.rows[name] = CohortRow(name, number, self._bundle, vector.copy(), frames=0)
+        return name
+
+    def _move_centroid(self, name: str, report: SignatureRow) -> None:
+        row = self.rows[name]
+        frames = min(row.frames + report.frames, self.config.centroid_frames)
+        share = min(1.0, report.frames / max(frames, 1))
+        centroid = (row.centroid + share * (report.vector - row.centroid)).astype(np.float32)
+        self.rows[name] = replace(row, centroid=centroid, frames=frames)
+
+    def _distance(self, a: FloatArray, b: FloatArray) -> float:
+        return distance(a, b, self._calibration)

@@ -1,0 +1,238 @@
+"""The cloud core: events in, effects out. No I/O, no clock, no threads.
+
+A message is checked (`ingest`), committed (effect `CommitMessage`, answered by `Committed`), acted on if
+it was fresh, and acknowledged either way. Signatures place devices in cohorts; samples pool there; a
+cohort that is ready starts a job (`jobs`); a result that passed its gate is sealed and rolled out
+(`release`). All of it can be rebuilt from the store: `restore`. The performer wraps one event and
+everything that follows from it in one transaction, and rebuilds the core when that fails.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.clock import Instant
+from edgeadapt.errors import TrustError
+from edgeadapt_cloud.config import CloudConfig
+from edgeadapt_cloud.core.acks import AckBatcher
+from edgeadapt_cloud.core.cohorts import Cohorts
+from edgeadapt_cloud.core.effects import CommitMessage, Effect, Note, Quarantine, Save
+from edgeadapt_cloud.core.events import (
+    BrokerConnected,
+    Committed,
+    Event,
+    JobFailed,
+    JobFinished,
+    MessageArrived,
+    RollbackOrdered,
+    Tick,
+)
+from edgeadapt_cloud.core.ingest import Heard, Ingest, Rejected
+from edgeadapt_cloud.core.job import JobResult
+from edgeadapt_cloud.core.jobs import Jobs
+from edgeadapt_cloud.core.launch import Launcher
+from edgeadapt_cloud.core.members import Members
+from edgeadapt_cloud.core.pool import Pool, SampleRef
+from edgeadapt_cloud.core.release import Draft, Release
+from edgeadapt_cloud.core.rollout import Signal
+from edgeadapt_cloud.core.rows import OutcomeRow, RejectedRow, SampleRow, SignatureRow, Snapshot
+
+
+class CloudCore:
+    """Every decision of the service, for one bundle."""
+
+    def __init__(self, config: CloudConfig, bundle: Bundle, key: Ed25519PrivateKey) -> None:
+        fleet = config.cloud.fleet
+        self.config = config
+        self.counters: Counter[str] = Counter()
+        self.cohorts = Cohorts(config.cohorts, bundle.digest, bundle.calibration)
+        self.pool = Pool(config.jobs.max_samples)
+        self.jobs = Jobs(config.jobs)
+        self.release = Release(fleet, config.rollout, bundle, key)
+        self.members = Members(fleet, bundle.digest, config.cohorts.budget_bytes_per_hour)
+        self._launcher = Launcher(
+            config.strategy.name,
+            bundle.digest,
+            self.cohorts,
+            self.pool,
+            self.jobs,
+            self.release,
+            self.members,
+        )
+        self._ingest = Ingest(fleet, bundle)
+        self._acks = AckBatcher(fleet, config.cloud.ack_delay_s)
+
+    def restore(self, saved: Snapshot, now: Instant) -> list[Effect]:
+        """Take up where the store left off; call once, before the first event."""
+        self.cohorts.restore(saved.cohorts, saved.segments)
+        for key, cohort in self.cohorts.segments.items():
+            self.pool.assign(key, cohort)
+        for sample in saved.samples:
+            key = (sample.device, sample.outbox, sample.segment)
+            self.pool.add(key, SampleRef(sample.arrival, sample.sha256, sample.lane))
+        self.members.restore(saved.devices, saved.signatures, self.cohorts.segments)
+        self.release.restore(saved.patches, saved.outcomes, now)
+        return [Save(row) for row in self.jobs.restore(saved.jobs)]
+
+    def handle(self, event: Event, now: Instant) -> list[Effect]:
+        """Decide what follows from an event."""
+        if isinstance(event, MessageArrived):
+            return self._message(event, now)
+        if isinstance(event, Committed):
+            return self._committed(event, now)
+        if isinstance(event, Tick):
+            return self._tick(now)
+        if isinstance(event, JobFinished):
+            return self._job_finished(event.result, now)
+        if isinstance(event, JobFailed):
+            return self._job_failed(event, now)
+        if isinstance(event, RollbackOrdered):
+            return self._rollback(event, now)
+        assert isinstance(event, BrokerConnected)
+        return self._republish()
+
+    def next_deadline(self) -> float | None:
+        """Monotonic seconds at which a `Tick` is due, or None."""
+        due = [at for at in (self._acks.due_mono_s, self.release.next_deadline()) if at is not None]
+        return min(due, default=None)
+
+    def _message(self, event: MessageArrived, now: Instant) -> list[Effect]:
+        try:
+            found = self._ingest.read(event.topic, event.payload)
+        except Rejected as error:
+            self.counters[f"quarantined.{error.reason}"] += 1
+            effects: list[Effect] = [Quarantine(event.topic, error.reason, error.detail, event.payload)]
+            if error.origin is not None:
+                effects.append(CommitMessage(RejectedRow(error.origin)))
+            return effects
+        if isinstance(found, Heard):
+            effects = [Save(row) for row in self.members.heard(found.device, found.message, now)]
+            cohort = self.members.cohort_of(found.device)
+            return effects + self._offer(cohort, now) if cohort else effects
+        return [CommitMessage(found)]
+
+    def _committed(self, event: Committed, now: Instant) -> list[Effect]:
+        row, effects = event.row, list[Effect]()
+        if event.fresh:
+            self.counters[f"fresh.{type(row).__name__}"] += 1
+            if isinstance(row, SampleRow):
+                effects = self._sample(row, event.arrival, now)
+            elif isinstance(row, SignatureRow):
+                effects = self._signature(row, now)
+            elif isinstance(row, OutcomeRow):
+                effects = self._outcome(row, now)
+        else:
+            self.counters["duplicates"] += 1
+        return [*effects, *self._acks.add(row.origin, now)]
+
+    def _sample(self, row: SampleRow, arrival: int, now: Instant) -> list[Effect]:
+        key = (row.origin.device, row.origin.outbox, row.segment)
+        self.pool.add(key, SampleRef(arrival, row.sha256, row.lane))
+        cohort = self.cohorts.segments.get(key)
+        return self._launcher.launch([cohort], now) if cohort else []
+
+    def _signature(self, row: SignatureRow, now: Instant) -> list[Effect]:
+        device, key = row.origin.device, (row.origin.device, row.origin.outbox, row.segment)
+        if self.members.outdated(row):
+            return []
+        cohort = self.cohorts.place(row)
+        if cohort is None:
+            return []
+        before = self.members.cohort_of(device)
+        self.pool.assign(key, cohort)
+        effects: list[Effect] = [Save(self.cohorts.rows[cohort])]
+        effects += [Save(record) for record in self.members.reported(row, cohort, now)]
+        if before is not None and before != self.members.cohort_of(device):
+            if self.release.canary(before) == device:
+                effects += self.release.left(before)
+            effects += self._offer(before, now)
+        effects += self._offer(cohort, now)
+        effects += self.members.assign(device, row, cohort, self.release.of(cohort).listener)
+        return effects + self._launcher.launch([cohort], now)
+
+    def _offer(self, cohort: str, now: Instant) -> list[Effect]:
+        """Find a canary for a waiting patch; tell the device that is one, and the one that was."""
+        before = self.release.of(cohort).listener
+        effects = self.release.offer(cohort, self.members.present(cohort), now)
+        return self._tell_listeners(cohort, before) + effects
+
+    def _tell_listeners(self, cohort: str, before: str) -> list[Effect]:
+        after = self.release.of(cohort).listener
+        effects: list[Effect] = []
+        for device in sorted({before, after} - {""}) if before != after else ():
+            effects += self.members.reassign(device, cohort, after)
+        return effects
+
+    def _outcome(self, row: OutcomeRow, now: Instant) -> list[Effect]:
+        cohort = self.cohorts.rows.get(row.outcome.cohort)
+        if cohort is None:
+            return []
+        effects = self.release.outcome(row.origin.device, row.outcome, cohort, now)
+        return self._absorb(effects) + self._launcher.launch([cohort.cohort], now)
+
+    def _absorb(self, effects: list[Effect]) -> list[Effect]:
+        """Cohort rows that a release changed (serials) are the core's rows from now on."""
+        for effect in effects:
+            if isinstance(effect, Save):
+                self.cohorts.absorb(effect.record)
+        return effects
+
+    def _tick(self, now: Instant) -> list[Effect]:
+        effects: list[Effect] = list(self._acks.flush(now))
+        for name in self.release.overdue(now):
+            device = self.release.canary(name)
+            if device not in self.members.present(name):
+                effects += self.release.left(name) + self._offer(name, now)
+                continue
+            reason = f"canary {device} said nothing for {self.config.rollout.canary_deadline_s:.0f} s"
+            halted = self.release.halt(self.cohorts.rows[name], Signal.OVERDUE, reason, now)
+            effects += self._absorb(halted)
+        return effects + self._launcher.launch(self.cohorts.rows, now)
+
+    def _job_finished(self, result: JobResult, now: Instant) -> list[Effect]:
+        row = self.jobs.finish(result)
+        if row is None:
+            return [Note(f"job {result.job} is not running: its result is dropped")]
+        cohort = self._launcher.closed(row, result.state)
+        effects: list[Effect] = [Save(cohort)]
+        if row.state == "published":
+            draft = Draft(
+                result.values, cohort.centroid, result.strategy, result.samples, row.evidence, row.job
+            )
+            try:
+                cohort, patch = self.release.seal(cohort, draft, now)
+            except TrustError as error:
+                row = replace(row, state="failed", note=f"the adapter's values do not fit: {error}")
+            else:
+                row = replace(row, serial=patch.serial)
+                before = self.release.of(cohort.cohort).listener
+                begun = self.release.begin(patch, self.members.present(cohort.cohort), now)
+                effects += [Save(self.cohorts.update(cohort))]
+                effects += self._tell_listeners(cohort.cohort, before) + begun
+        effects += [Save(row), Note(f"{row.cohort}: job {row.job} {row.state} {row.note}")]
+        return effects + self._launcher.launch(self.cohorts.rows, now)
+
+    def _job_failed(self, event: JobFailed, now: Instant) -> list[Effect]:
+        row = self.jobs.fail(event.job, event.reason)
+        if row is None:
+            return [Note(f"job {event.job} is not running: its failure is dropped")]
+        effects: list[Effect] = [Save(self._launcher.closed(row, None)), Save(row)]
+        effects.append(Note(f"{row.cohort}: job {row.job} failed: {row.note}"))
+        return effects + self._launcher.launch(self.cohorts.rows, now)
+
+    def _rollback(self, event: RollbackOrdered, now: Instant) -> list[Effect]:
+        cohort = self.cohorts.rows.get(event.cohort)
+        if cohort is None:
+            return [Note(f"rollback of {event.cohort}: there is no such cohort")]
+        ordered = "ordered by an operator"
+        return self._absorb(self.release.withdraw(cohort, ordered, now, to_base=event.to_base))
+
+    def _republish(self) -> list[Effect]:
+        effects: list[Effect] = list(self.members.retained())
+        for cohort in self.cohorts.rows:
+            effects += self.release.retained(cohort)
+        return effects

@@ -1,0 +1,61 @@
+"""What the core wants done. Performed in order; store effects are durable before any other is begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeadapt_cloud.core.job import JobRequest
+from edgeadapt_cloud.core.rows import Commit, Record
+
+
+@dataclass(frozen=True, slots=True)
+class CommitMessage:
+    """Keep a device's message once; the answer comes back as `events.Committed`."""
+
+    row: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Keep this record in place of the one with the same key."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Count a bad message under `reason` and keep its beginning for a look."""
+
+    topic: str
+    reason: str
+    detail: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Send an MQTT message with QoS 1. An empty retained payload clears the topic."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Run a job in the worker; `lanes` holds the lane of each of `request.sample_ids`."""
+
+    request: JobRequest
+    lanes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the log."""
+
+    text: str
+
+
+Effect = CommitMessage | Save | Quarantine | Publish | StartJob | Note
+StoreEffect = CommitMessage | Save | Quarantine
+OutboundEffect = Publish | StartJob | Note

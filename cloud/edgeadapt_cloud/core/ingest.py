@@ -1,0 +1,193 @@
+"""Bytes from a device in, a checked message or one `Rejected` out.
+
+The device's name is taken from the topic, never from the payload. Everything that can be wrong with a
+message is found here: topic, structure, version, digest, sizes and shapes against the bundle, image
+headers. Not here: committing, deduplication and acknowledging (`core.service`), decoding of pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+
+from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.digest import sha256_hex
+from edgeadapt.errors import WireError
+from edgeadapt.wire import (
+    Message,
+    Metric,
+    Outcome,
+    Sample,
+    SignatureReport,
+    Status,
+    decode,
+    unpack_vector,
+)
+from edgeadapt.wire.topics import DeviceTopic, split
+from edgeadapt_cloud.core.rows import Commit, Origin, OutcomeRow, SampleRow, SignatureRow
+
+KINDS: dict[str, type[Status | Sample | SignatureReport | Metric | Outcome]] = {
+    "status": Status,
+    "sample": Sample,
+    "signature": SignatureReport,
+    "metric": Metric,
+    "outcome": Outcome,
+}
+# Integers are stored in SQLite, which keeps 64 bits with sign; msgspec reads up to 64 without.
+MAX_INTEGER = (1 << 63) - 1
+MAX_NAME = 128
+# Nothing a normalised network sees comes near it; squares stay finite in float32.
+MAX_MOMENT = 1e12
+# An encoder may expand noise, but never by more than this over the raw pixels.
+HEADROOM_BYTES = 4096
+_PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+class Rejected(WireError):
+    """A message that is not taken in. `reason` is counted; `origin` is there when it can be acknowledged."""
+
+    def __init__(self, reason: str, detail: str, origin: Origin | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+        self.origin = origin
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message that is not kept row by row: status and metric."""
+
+    device: str
+    message: Status | Metric
+
+
+class Ingest:
+    """Checks messages of one fleet against one bundle. Stateless."""
+
+    def __init__(self, fleet: str, bundle: Bundle) -> None:
+        self.fleet = fleet
+        self.bundle = bundle
+        self._max_entropy = math.log(max(2, len(bundle.manifest.classes))) * 1.01
+
+    def read(self, topic: str, payload: bytes) -> Commit | Heard:
+        """Check one message.
+
+        Returns:
+            A row to commit, or what was heard.
+
+        Raises:
+            Rejected: it is not one of ours, or its content does not hold.
+        """
+        where = self._where(topic)
+        try:
+            message = decode(payload, KINDS[where.kind])
+        except WireError as error:
+            raise Rejected("malformed", str(error)) from error
+        _check_bounds(message)
+        if isinstance(message, (Status, Metric)):
+            return Heard(where.device, message)
+        assert isinstance(message, (Sample, SignatureReport, Outcome))
+        if not message.outbox:
+            raise Rejected("out-of-range", "outbox is empty")
+        origin = Origin(where.device, message.outbox, message.sequence)
+        if isinstance(message, Sample):
+            return self._sample(origin, message)
+        if isinstance(message, SignatureReport):
+            return self._signature(origin, message)
+        return OutcomeRow(origin, message)
+
+    def _where(self, topic: str) -> DeviceTopic:
+        try:
+            where = split(topic)
+        except WireError as error:
+            raise Rejected("foreign-topic", str(error)) from error
+        if not isinstance(where, DeviceTopic) or where.direction != "up" or where.fleet != self.fleet:
+            raise Rejected("foreign-topic", f"not an upward topic of fleet {self.fleet}: {topic[:128]!r}")
+        return where
+
+    def _sample(self, origin: Origin, sample: Sample) -> SampleRow:
+        spec = self.bundle.manifest.input
+        if (sample.height, sample.width, sample.channels) != (spec.height, spec.width, spec.channels):
+            raise Rejected(
+                "wrong-shape",
+                f"{sample.height}x{sample.width}x{sample.channels} where the bundle takes "
+                f"{spec.height}x{spec.width}x{spec.channels}",
+                origin,
+            )
+        raw_bytes = spec.height * spec.width * spec.channels
+        if not sample.data or len(sample.data) > 2 * raw_bytes + HEADROOM_BYTES:
+            raise Rejected("wrong-size", f"{len(sample.data)} bytes of {sample.codec}", origin)
+        if sha256_hex(sample.data) != sample.sha256:
+            raise Rejected("wrong-digest", "the data does not have the digest in the message", origin)
+        if not 0 <= sample.predicted < len(self.bundle.manifest.classes):
+            raise Rejected("out-of-range", f"predicted class {sample.predicted}", origin)
+        if not 0 <= sample.entropy <= self._max_entropy:
+            raise Rejected("out-of-range", f"entropy {sample.entropy}", origin)
+        fault = _image_fault(sample.codec, sample.data, sample.height, sample.width, sample.channels)
+        if fault:
+            raise Rejected("bad-image", fault, origin)
+        return SampleRow(
+            origin,
+            sample.segment,
+            sample.lane,
+            sample.codec,
+            sample.sha256,
+            sample.data,
+            sample.entropy,
+            sample.predicted,
+            sample.generation,
+            sample.captured_s,
+        )
+
+    def _signature(self, origin: Origin, report: SignatureReport) -> SignatureRow:
+        if report.bundle != self.bundle.digest:
+            raise Rejected("foreign-bundle", f"bundle {report.bundle[:12]!r} is not served here", origin)
+        if report.frames < 1:
+            raise Rejected("out-of-range", f"{report.frames} frames", origin)
+        channels = self.bundle.manifest.probe_channels
+        try:
+            vector = unpack_vector(report.vector, len(self.bundle.calibration.signature_std))
+            mean = unpack_vector(report.mean, channels)
+            var = unpack_vector(report.var, channels)
+        except WireError as error:
+            raise Rejected("wrong-shape", str(error), origin) from error
+        if (var < 0).any() or max(abs(part).max(initial=0.0) for part in (vector, mean, var)) > MAX_MOMENT:
+            raise Rejected("out-of-range", "a variance is negative, or a moment is absurdly large", origin)
+        return SignatureRow(origin, report.segment, report.frames, vector, mean, var, report.drift)
+
+
+def _check_bounds(message: Message) -> None:
+    """Integers that a database can hold, names of a sane length."""
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if isinstance(value, int) and not 0 <= value <= MAX_INTEGER:
+            if name == "budget_left_bytes" and -MAX_INTEGER <= value < 0:
+                continue  # a device that has overdrawn its budget says so
+            raise Rejected("out-of-range", f"{name} is {value}")
+        if isinstance(value, str) and name != "reason" and len(value) > MAX_NAME:
+            raise Rejected("out-of-range", f"{name} has {len(value)} characters")
+
+
+def _image_fault(codec: str, data: bytes, height: int, width: int, channels: int) -> str:
+    """What is wrong with an image's header, or ""."""
+    if codec == "raw":
+        right = height * width * channels
+        return "" if len(data) == right else f"{len(data)} raw bytes where {right} belong"
+    if codec == "png":
+        return _png_fault(data, height, width, channels)
+    if not data.startswith(b"\xff\xd8\xff"):
+        return "not a JPEG"
+    return ""
+
+
+def _png_fault(data: bytes, height: int, width: int, channels: int) -> str:
+    if len(data) < 33 or not data.startswith(_PNG_MAGIC) or data[12:16] != b"IHDR":
+        return "not a PNG"
+    found_width, found_height, depth, colour = struct.unpack(">IIBB", data[16:26])
+    if (found_height, found_width) != (height, width):
+        return f"a PNG of {found_height}x{found_width}"
+    if depth != 8 or _PNG_CHANNELS.get(colour) != channels:
+        return f"a PNG of depth {depth} and colour type {colour}"
+    return ""

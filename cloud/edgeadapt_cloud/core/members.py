@@ -1,0 +1,151 @@
+"""The devices: where each one is now, what it last reported, and what it was last told.
+
+A device is present in a cohort when its newest segment belongs to it and it is online. Its retained
+`Assign` names its newest segment; an answer for an older segment is sent without being retained.
+Not here: which cohort a segment belongs to (`core.cohorts`), who is the canary (`core.release`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from edgeadapt.clock import Instant
+from edgeadapt.wire import Assign, Metric, Status, encode
+from edgeadapt.wire.topics import down
+from edgeadapt_cloud.core.cohorts import SegmentKey
+from edgeadapt_cloud.core.effects import Effect, Publish, Save
+from edgeadapt_cloud.core.pool import Statistics, pooled
+from edgeadapt_cloud.core.rows import DeviceRow, Record, SegmentRow, SignatureRow
+
+
+class Members:
+    """All devices ever heard of."""
+
+    def __init__(self, fleet: str, bundle_digest: str, budget_bytes_per_hour: int | None) -> None:
+        self._fleet = fleet
+        self._bundle = bundle_digest
+        self._budget = budget_bytes_per_hour
+        self.rows: dict[str, DeviceRow] = {}
+        self._cohort: dict[str, str] = {}
+        self._inside: dict[str, set[str]] = {}
+        self._reports: dict[str, dict[str, SignatureRow]] = {}
+
+    def restore(
+        self,
+        devices: Iterable[DeviceRow],
+        reports: Iterable[SignatureRow],
+        segments: Mapping[SegmentKey, str],
+    ) -> None:
+        """Take up where the store left off."""
+        for row in devices:
+            self.rows[row.device] = row
+            cohort = segments.get((row.device, row.outbox, row.segment))
+            if cohort is not None:
+                self._move(row.device, cohort)
+        for report in reports:
+            cohort = segments.get(_key(report))
+            if cohort is not None:
+                self._reports.setdefault(cohort, {})[report.origin.device] = report
+
+    def heard(self, device: str, message: Status | Metric, now: Instant) -> list[Record]:
+        """A status or a metric: the changed row. The death of an older session changes nothing."""
+        row = replace(self._row(device), seen_s=now.wall_s)
+        if isinstance(message, Metric):
+            row = replace(row, metric=encode(message))
+        elif not message.online and message.epoch < row.epoch:
+            return []
+        else:
+            row = replace(
+                row,
+                online=message.online,
+                epoch=message.epoch,
+                bundle=message.bundle,
+                generation=message.generation,
+            )
+        self.rows[device] = row
+        return [row]
+
+    def outdated(self, report: SignatureRow) -> bool:
+        """True when a newer report of the same segment is already known."""
+        origin = report.origin
+        known = [kept for reports in self._reports.values() if (kept := reports.get(origin.device))]
+        return any(_key(kept) == _key(report) and kept.origin.sequence > origin.sequence for kept in known)
+
+    def reported(self, report: SignatureRow, cohort: str, now: Instant) -> list[Record]:
+        """A segment was placed in a cohort: the changed rows."""
+        device, key = report.origin.device, _key(report)
+        for name, reports in self._reports.items():
+            kept = reports.get(device)
+            if kept is not None and name != cohort and _key(kept) == key:
+                del reports[device]
+                break
+        self._reports.setdefault(cohort, {})[device] = report
+        row = replace(self._row(device), online=True, seen_s=now.wall_s)
+        if row.outbox != report.origin.outbox or report.segment >= row.segment:
+            row = replace(row, outbox=report.origin.outbox, segment=report.segment)
+            self._move(device, cohort)
+        self.rows[device] = row
+        return [row, SegmentRow(*key, cohort)]
+
+    def cohort_of(self, device: str) -> str | None:
+        """The cohort of a device's newest segment."""
+        return self._cohort.get(device)
+
+    def present(self, cohort: str) -> set[str]:
+        """Devices that are online and in the cohort's domain now."""
+        return {device for device in self._inside.get(cohort, ()) if self.rows[device].online}
+
+    def statistics(self, cohort: str) -> Statistics | None:
+        """Its devices' newest statistics, pooled."""
+        return pooled(self._reports.get(cohort, {}).values())
+
+    def assign(self, device: str, report: SignatureRow, cohort: str, listener: str) -> list[Effect]:
+        """Answer a report: the cohort of its segment."""
+        row = self.rows[device]
+        if (row.outbox, row.segment) == (report.origin.outbox, report.segment):
+            return self.reassign(device, cohort, listener)
+        return [self._publish(device, self._assign(cohort, report.segment, "", ""), retain=False)]
+
+    def reassign(self, device: str, cohort: str, listener: str) -> list[Effect]:
+        """Tell a device where it is, if it is there and that is news; `listener` is on the canary channel."""
+        row = self.rows.get(device)
+        if row is None or self._cohort.get(device) != cohort:
+            return []
+        told = self._assign(cohort, row.segment, device, listener)
+        if told == row.assigned:
+            return []
+        self.rows[device] = replace(row, assigned=told)
+        return [Save(self.rows[device]), self._publish(device, told, retain=True)]
+
+    def retained(self) -> list[Publish]:
+        """What the broker should hold for the devices."""
+        return [self._publish(row.device, row.assigned, True) for row in self.rows.values() if row.assigned]
+
+    def _assign(self, cohort: str, segment: int, device: str, listener: str) -> bytes:
+        return encode(
+            Assign(
+                cohort=cohort,
+                segment=segment,
+                channel="canary" if device and device == listener else "stable",
+                bundle=self._bundle,
+                budget_bytes_per_hour=self._budget,
+            )
+        )
+
+    def _publish(self, device: str, payload: bytes, retain: bool) -> Publish:
+        return Publish(down(self._fleet, device, "assign"), payload, retain)
+
+    def _row(self, device: str) -> DeviceRow:
+        return self.rows.get(device) or DeviceRow(device)
+
+    def _move(self, device: str, cohort: str) -> None:
+        before = self._cohort.get(device)
+        if before is not None:
+            self._inside[before].discard(device)
+        self._cohort[device] = cohort
+        self._inside.setdefault(cohort, set()).add(device)
+
+
+def _key(report: SignatureRow) -> SegmentKey:
+    return (report.origin.device, report.origin.outbox, report.segment)

@@ -1,0 +1,123 @@
+"""What a cohort has to learn from: the samples of its segments and its devices' statistics.
+
+Samples wait under their segment until the segment's cohort is known. A sample counts once per cohort,
+by the digest of its data. Only the newest `keep` references of a cohort stay in memory; the count does
+not fall when older ones are let go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeadapt.tensors import FloatArray
+from edgeadapt_cloud.core.cohorts import SegmentKey
+from edgeadapt_cloud.core.rows import SignatureRow
+
+# A device's statistics are an average over a few hundred frames; claiming more buys no more weight.
+MAX_WEIGHT_FRAMES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRef:
+    """A stored sample: its place in the order of arrival, its blob, and its lane."""
+
+    arrival: int
+    sha256: str
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Pooled device statistics: `mean` and `var` [P] float32, over `frames` frames of `devices` devices."""
+
+    mean: FloatArray
+    var: FloatArray
+    frames: int
+    devices: int
+
+
+class Pool:
+    """Samples per segment and per cohort."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._waiting: dict[SegmentKey, list[SampleRef]] = {}
+        self._members: dict[SegmentKey, list[SampleRef]] = {}
+        self._cohort_of: dict[SegmentKey, str] = {}
+        self._newest: dict[str, dict[str, SampleRef]] = {}
+        self._count: dict[str, int] = {}
+
+    def add(self, key: SegmentKey, sample: SampleRef) -> None:
+        """Take in a fresh sample of a segment."""
+        cohort = self._cohort_of.get(key)
+        if cohort is None:
+            self._trimmed(self._waiting.setdefault(key, [])).append(sample)
+        else:
+            self._trimmed(self._members.setdefault(key, [])).append(sample)
+            self._join(cohort, [sample])
+
+    def assign(self, key: SegmentKey, cohort: str) -> None:
+        """A segment belongs to this cohort (from now on): its samples come along."""
+        before = self._cohort_of.get(key)
+        if before == cohort:
+            return
+        self._cohort_of[key] = cohort
+        samples = self._members.setdefault(key, [])
+        if before is not None:
+            for sample in samples:
+                if self._newest[before].pop(sample.sha256, None) is not None:
+                    self._count[before] -= 1
+        samples += self._waiting.pop(key, [])
+        self._join(cohort, samples)
+
+    def count(self, cohort: str) -> int:
+        """How many different samples the cohort has had."""
+        return self._count.get(cohort, 0)
+
+    def newest(self, cohort: str, limit: int) -> list[SampleRef]:
+        """Its newest samples, oldest first, at most `limit`."""
+        return sorted(self._newest.get(cohort, {}).values(), key=lambda ref: ref.arrival)[-limit:]
+
+    def waiting(self) -> int:
+        """Samples whose segment has no cohort yet."""
+        return sum(map(len, self._waiting.values()))
+
+    def _join(self, cohort: str, samples: Iterable[SampleRef]) -> None:
+        newest = self._newest.setdefault(cohort, {})
+        for sample in samples:
+            if sample.sha256 not in newest:
+                newest[sample.sha256] = sample
+                self._count[cohort] = self._count.get(cohort, 0) + 1
+        if len(newest) > 2 * self._keep:
+            kept = self.newest(cohort, self._keep)
+            self._newest[cohort] = {ref.sha256: ref for ref in kept}
+
+    def _trimmed(self, samples: list[SampleRef]) -> list[SampleRef]:
+        if len(samples) >= 2 * self._keep:
+            del samples[: -self._keep]
+        return samples
+
+
+def pooled(reports: Iterable[SignatureRow]) -> Statistics | None:
+    """Pool [P] means and variances over devices, weighted by frames; None without a report.
+
+    The pooled variance is E[var + mean^2] - E[mean]^2, so differences between devices count in it.
+    """
+    rows = list(reports)
+    if not rows:
+        return None
+    weights = np.array([min(row.frames, MAX_WEIGHT_FRAMES) for row in rows], dtype=np.float64)
+    weights /= weights.sum()
+    means = np.stack([row.mean for row in rows]).astype(np.float64)
+    squares = np.stack([row.var for row in rows]).astype(np.float64) + means**2
+    mean = weights @ means
+    var = np.maximum(weights @ squares - mean**2, 1e-8)
+    return Statistics(
+        mean.astype(np.float32),
+        var.astype(np.float32),
+        sum(row.frames for row in rows),
+        len({row.origin.device for row in rows}),
+    )

@@ -1,0 +1,320 @@
+"""Brings patches to a cohort: seals them, chooses the canary, judges outcomes, widens, halts, reverts.
+
+A patch is sealed once and the same bytes go to the canary and then to all: the device that tried it
+recognises it. Serials only rise; going back is a new serial that carries older values, or none (the
+base bundle). The stable channel always holds the last good patch. Two signals end a canary at once:
+its own outcome, or its deadline. Not here: the table of stages (`core.rollout`), jobs, MQTT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.clock import Instant
+from edgeadapt.digest import sha256_hex
+from edgeadapt.errors import Refusal
+from edgeadapt.patch import Evidence, Patch, PatchHeader, check_fit, seal
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Channel, Outcome
+from edgeadapt.wire.topics import patch as patch_topic
+from edgeadapt_cloud.config import RolloutConfig
+from edgeadapt_cloud.core.effects import Effect, Note, Publish, Save
+from edgeadapt_cloud.core.rollout import UNSETTLED, Signal, Stage, advance
+from edgeadapt_cloud.core.rows import CohortRow, OutcomeRow, PatchRow
+
+# Refusals that say nothing about the patch: the device knows better, is elsewhere, or has another clock.
+_INNOCENT = {Refusal.OLD_SERIAL.value, Refusal.WRONG_COHORT.value, Refusal.EXPIRED.value}
+
+
+@dataclass(slots=True)
+class CohortRelease:
+    """The patches of one cohort that still matter.
+
+    Attributes:
+        current: the one whose rollout is under way, if any.
+        stable: what the stable channel holds, if anything.
+        previous: what it held before, for going back.
+        deadline_mono_s: when the canary's time is up.
+        verdicts: device to True (confirmed) or False (reverted), for the stable patch.
+        tried_by: devices that were sent the current patch as canary.
+        listener: the device on the canary channel: the last canary, until another is chosen. It stays
+            there after a halt, so that it gets the way back even when it was away.
+        recall: that way back: what the canary channel holds after a halt.
+    """
+
+    current: PatchRow | None = None
+    stable: PatchRow | None = None
+    previous: PatchRow | None = None
+    deadline_mono_s: float | None = None
+    verdicts: dict[str, bool] = field(default_factory=dict)
+    tried_by: set[str] = field(default_factory=set)
+    listener: str = ""
+    recall: PatchRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A patch before it has a serial: what it is made of and why."""
+
+    values: Mapping[str, FloatArray]
+    signature: FloatArray
+    strategy: str
+    samples: int
+    evidence: tuple[Evidence, ...]
+    job: int = 0
+    note: str = ""
+
+
+class Release:
+    """Rollouts of all cohorts."""
+
+    def __init__(self, fleet: str, config: RolloutConfig, bundle: Bundle, key: Ed25519PrivateKey) -> None:
+        self._fleet = fleet
+        self.config = config
+        self._bundle = bundle
+        self._key = key
+        self.cohorts: dict[str, CohortRelease] = {}
+
+    def restore(self, rows: Iterable[PatchRow], outcomes: Iterable[OutcomeRow], now: Instant) -> None:
+        """Take up where the store left off; a canary under way gets its whole deadline again."""
+        for row in sorted(rows, key=lambda row: row.serial):
+            state = self.of(row.cohort)
+            state.listener = row.canary or state.listener
+            state.recall = row if row.stage is Stage.REISSUED and row.canary else None
+            if row.stage in UNSETTLED:
+                state.current = row
+                state.tried_by = {row.canary} - {""}
+                if row.stage is Stage.CANARY:
+                    state.deadline_mono_s = now.mono_s + self.config.canary_deadline_s
+            elif row.stage is Stage.STABLE:
+                state.stable = row
+            elif row.stage is Stage.RETIRED:
+                state.previous = row
+        for told in outcomes:
+            stable, good = self.of(told.outcome.cohort).stable, _judgement(told.outcome)
+            if good is not None and stable is not None and stable.digest == told.outcome.patch:
+                self.of(told.outcome.cohort).verdicts[told.origin.device] = good
+
+    def of(self, cohort: str) -> CohortRelease:
+        """The cohort's release state."""
+        return self.cohorts.setdefault(cohort, CohortRelease())
+
+    def busy(self, cohort: str) -> bool:
+        """True while a rollout of the cohort is under way."""
+        return self.of(cohort).current is not None
+
+    def serving(self, cohort: str) -> Mapping[str, FloatArray]:
+        """Values on the cohort's stable channel; empty means the base bundle."""
+        stable = self.of(cohort).stable
+        return stable.values if stable is not None else {}
+
+    def canary(self, cohort: str) -> str:
+        """The device that is trying a patch, or ""."""
+        current = self.of(cohort).current
+        return current.canary if current is not None and current.stage is Stage.CANARY else ""
+
+    def next_deadline(self) -> float | None:
+        """The earliest canary deadline."""
+        due = [state.deadline_mono_s for state in self.cohorts.values() if state.deadline_mono_s is not None]
+        return min(due, default=None)
+
+    def seal(self, cohort: CohortRow, draft: Draft, now: Instant) -> tuple[CohortRow, PatchRow]:
+        """Give a draft the next serial and sign it.
+
+        Returns:
+            The cohort's row with its risen serial, and the patch, gated.
+
+        Raises:
+            TrustError: a value does not fit its slot; devices would refuse it, so it is never signed.
+        """
+        serial = cohort.serial + 1
+        created_s = now.wall_s
+        header = PatchHeader(
+            bundle=self._bundle.digest,
+            cohort=cohort.cohort,
+            serial=serial,
+            created_s=created_s,
+            expires_s=created_s + self.config.patch_lifetime_s,
+            strategy=draft.strategy,
+            samples=draft.samples,
+            evidence=draft.evidence,
+        )
+        values = {name: np.ascontiguousarray(value) for name, value in draft.values.items()}
+        check_fit(Patch(header, values, draft.signature, ""), self._bundle)
+        sealed = seal(header, values, draft.signature, self._key)
+        row = PatchRow(
+            cohort.cohort,
+            serial,
+            sha256_hex(sealed),
+            draft.job,
+            Stage.GATED,
+            created_s,
+            sealed,
+            values,
+            note=draft.note,
+        )
+        return replace(cohort, serial=serial), row
+
+    def begin(self, patch: PatchRow, devices: Iterable[str], now: Instant) -> list[Effect]:
+        """Start the rollout of a freshly sealed patch; `devices` are in the cohort now."""
+        state = self.of(patch.cohort)
+        state.current = patch
+        state.tried_by = set()
+        effects: list[Effect] = [Save(patch)]
+        if not self.config.canary:
+            return effects + self._confirm(state, Signal.UNTRIED, "canaries are off")
+        return effects + self.offer(patch.cohort, devices, now)
+
+    def offer(self, cohort: str, devices: Iterable[str], now: Instant) -> list[Effect]:
+        """Send a waiting patch to a canary: one that already had it when there is one, else the first."""
+        state = self.of(cohort)
+        names = sorted(devices)
+        if state.current is None or state.current.stage is not Stage.GATED or not names:
+            return []
+        name = next((name for name in names if name in state.tried_by), names[0])
+        state.tried_by.add(name)
+        state.listener, state.recall = name, None
+        state.deadline_mono_s = now.mono_s + self.config.canary_deadline_s
+        row = self._move(state, Signal.SENT, canary=name)
+        return [
+            Save(row),
+            self._publish(row, "canary"),
+            Note(f"{cohort}: serial {row.serial} to canary {name}"),
+        ]
+
+    def left(self, cohort: str) -> list[Effect]:
+        """The canary is gone: the patch waits for another, or for its return."""
+        state = self.of(cohort)
+        state.deadline_mono_s = None
+        return [Save(self._move(state, Signal.LEFT))]
+
+    def outcome(self, device: str, outcome: Outcome, cohort: CohortRow, now: Instant) -> list[Effect]:
+        """What a device made of a patch; counts only if it concerns the current or the stable one."""
+        state = self.of(cohort.cohort)
+        good = _judgement(outcome)
+        if good is None:
+            return []
+        current = state.current
+        if current is not None and outcome.patch == current.digest and device in state.tried_by:
+            if good:
+                return self._confirm(state, Signal.CONFIRMED, f"confirmed by {device}", device)
+            return self.halt(cohort, Signal.REVERTED, f"{outcome.state} by {device}: {outcome.reason}", now)
+        if state.stable is not None and outcome.patch == state.stable.digest:
+            state.verdicts[device] = good
+            return self._judge_stable(state, cohort, now)
+        return []
+
+    def overdue(self, now: Instant) -> list[str]:
+        """Cohorts whose canary's time is up."""
+        return [
+            name
+            for name, state in self.cohorts.items()
+            if state.deadline_mono_s is not None and now.mono_s >= state.deadline_mono_s
+        ]
+
+    def halt(self, cohort: CohortRow, signal: Signal, reason: str, now: Instant) -> list[Effect]:
+        """End the current rollout; the canary channel gets the last good values under a new serial."""
+        state = self.of(cohort.cohort)
+        halted = self._move(state, signal, note=reason)
+        state.current, state.deadline_mono_s = None, None
+        cohort, good = self._restoring(cohort, state.stable, f"after serial {halted.serial} was halted", now)
+        # Everybody else already runs these values: only the canary has to be brought back.
+        stage = advance(good.stage, Signal.RECALLED)
+        state.recall = replace(good, stage=stage, canary=halted.canary)
+        return [
+            Save(halted),
+            Save(cohort),
+            Save(state.recall),
+            self._publish(state.recall, "canary"),
+            Note(f"{cohort.cohort}: serial {halted.serial} halted, {reason}"),
+        ]
+
+    def withdraw(self, cohort: CohortRow, reason: str, now: Instant, *, to_base: bool) -> list[Effect]:
+        """Put the previous values, or the base bundle, on the stable channel under a new serial."""
+        state = self.of(cohort.cohort)
+        effects: list[Effect] = []
+        if state.current is not None:
+            effects.append(Save(self._move(state, Signal.WITHDRAWN, note=reason)))
+            state.current, state.deadline_mono_s = None, None
+        if state.stable is not None:
+            stage = advance(state.stable.stage, Signal.WITHDRAWN)
+            effects.append(Save(replace(state.stable, stage=stage, note=reason)))
+            state.stable = None
+        cohort, patch = self._restoring(cohort, None if to_base else state.previous, reason, now)
+        if state.previous is not None:
+            stage = advance(state.previous.stage, Signal.RECALLED)
+            effects.append(Save(replace(state.previous, stage=stage)))
+            state.previous = None
+        state.current = patch
+        return [*effects, Save(cohort), *self._confirm(state, Signal.UNTRIED, patch.note)]
+
+    def retained(self, cohort: str) -> list[Publish]:
+        """What the broker should hold for the cohort."""
+        state = self.of(cohort)
+        held = [self._publish(state.stable, "stable")] if state.stable is not None else []
+        trying = state.current if state.current is not None and state.current.stage is Stage.CANARY else None
+        on_canary = trying or state.recall
+        if on_canary is not None:
+            held.append(self._publish(on_canary, "canary"))
+        return held
+
+    def _confirm(self, state: CohortRelease, signal: Signal, note: str, device: str = "") -> list[Effect]:
+        self._move(state, signal, note=note)
+        row = self._move(state, Signal.PUBLISHED)
+        effects: list[Effect] = [Save(row), self._publish(row, "stable"), self._clear_canary(row.cohort)]
+        if state.stable is not None:
+            stage = advance(state.stable.stage, Signal.SUPERSEDED)
+            state.previous = replace(state.stable, stage=stage)
+            effects.append(Save(state.previous))
+        state.stable, state.current, state.deadline_mono_s, state.recall = row, None, None, None
+        state.verdicts = {device: True} if device else {}
+        return [*effects, Note(f"{row.cohort}: serial {row.serial} is stable, {note}")]
+
+    def _judge_stable(self, state: CohortRelease, cohort: CohortRow, now: Instant) -> list[Effect]:
+        if state.stable is None or not state.stable.values:
+            return []
+        reverted = sum(not good for good in state.verdicts.values())
+        share = reverted / len(state.verdicts)
+        if reverted < self.config.min_reverted or share <= self.config.max_reverted_share:
+            return []
+        reason = f"{reverted} of {len(state.verdicts)} devices reverted it"
+        return self.withdraw(cohort, reason, now, to_base=False)
+
+    def _restoring(
+        self, cohort: CohortRow, source: PatchRow | None, reason: str, now: Instant
+    ) -> tuple[CohortRow, PatchRow]:
+        values = source.values if source is not None else {}
+        what = f"the values of serial {source.serial}" if source is not None else "the base bundle"
+        draft = Draft(values, cohort.centroid, "rollback", 0, (), note=f"back to {what}: {reason}")
+        return self.seal(cohort, draft, now)
+
+    def _move(
+        self, state: CohortRelease, signal: Signal, *, canary: str | None = None, note: str | None = None
+    ) -> PatchRow:
+        row = state.current
+        assert row is not None
+        state.current = replace(
+            row,
+            stage=advance(row.stage, signal),
+            canary=row.canary if canary is None else canary,
+            note=row.note if note is None else note,
+        )
+        return state.current
+
+    def _publish(self, row: PatchRow, channel: Channel) -> Publish:
+        return Publish(patch_topic(self._fleet, row.cohort, channel), row.sealed, retain=True)
+
+    def _clear_canary(self, cohort: str) -> Publish:
+        return Publish(patch_topic(self._fleet, cohort, "canary"), b"", retain=True)
+
+
+def _judgement(outcome: Outcome) -> bool | None:
+    """True for a patch that a device keeps, False for one that it reverted or refused, else None."""
+    if outcome.state == "refused":
+        return None if outcome.reason.split(":", 1)[0].strip() in _INNOCENT else False
+    return {"confirmed": True, "reverted": False}.get(outcome.state)

@@ -1,0 +1,181 @@
+"""Rows that the store keeps: everything the core needs to be rebuilt after `kill -9`.
+
+Frozen values. `Commit` rows come from a device and are kept once per (device, outbox, sequence); the
+others replace the row with the same key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgeadapt.patch import Evidence
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Lane, Outcome
+from edgeadapt_cloud.core.rollout import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who sent a message: the device (from the topic), its outbox, and the sequence in it."""
+
+    device: str
+    outbox: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """A sample; `data` goes to the blob store under `sha256`."""
+
+    origin: Origin
+    segment: int
+    lane: Lane
+    codec: str
+    sha256: str
+    data: bytes
+    entropy: float
+    predicted: int
+    generation: str
+    captured_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureRow:
+    """Newest report of a device's segment: `vector` [S], `mean` and `var` [P], all float32."""
+
+    origin: Origin
+    segment: int
+    frames: int
+    vector: FloatArray
+    mean: FloatArray
+    var: FloatArray
+    drift: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """What became of a patch on a device."""
+
+    origin: Origin
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A well-formed message whose content was refused: acknowledged so that it is not sent for ever."""
+
+    origin: Origin
+
+
+Commit = SampleRow | SignatureRow | OutcomeRow | RejectedRow
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """A device as last heard of. `segment` is its newest (-1 before any), in `outbox`."""
+
+    device: str
+    online: bool = False
+    epoch: int = 0
+    bundle: str = ""
+    generation: str = ""
+    outbox: str = ""
+    segment: int = -1
+    assigned: bytes = b""
+    metric: bytes = b""
+    seen_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CohortRow:
+    """A cohort: its centroid [S], the frames behind it, its last serial and its jobs' progress.
+
+    `samples_at_job` is how many samples it had at its last finished job; `state` is the strategy's.
+    """
+
+    cohort: str
+    number: int
+    bundle: str
+    centroid: FloatArray
+    frames: int
+    serial: int = 0
+    samples_at_job: int = 0
+    strategy: str = ""
+    state: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """The cohort of a device's segment."""
+
+    device: str
+    outbox: str
+    segment: int
+    cohort: str
+
+
+JobState = Literal["running", "published", "refused", "failed", "abandoned"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job, its verdict and its evidence; `serial` is the patch that came of it, or 0."""
+
+    job: int
+    cohort: str
+    strategy: str
+    state: JobState
+    samples: int
+    started_s: float
+    seconds: float = 0.0
+    serial: int = 0
+    evidence: tuple[Evidence, ...] = ()
+    note: str = ""
+    sample_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PatchRow:
+    """A sealed patch and where its rollout stands; `canary` is the last device that tried it."""
+
+    cohort: str
+    serial: int
+    digest: str
+    job: int
+    stage: Stage
+    created_s: float
+    sealed: bytes
+    values: Mapping[str, FloatArray] = field(default_factory=dict)
+    canary: str = ""
+    note: str = ""
+
+
+Record = DeviceRow | CohortRow | SegmentRow | JobRow | PatchRow
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """What the core needs to know of a stored sample."""
+
+    device: str
+    outbox: str
+    segment: int
+    arrival: int
+    sha256: str
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that the store holds for the core, each part in the order of arrival."""
+
+    devices: tuple[DeviceRow, ...] = ()
+    cohorts: tuple[CohortRow, ...] = ()
+    segments: tuple[SegmentRow, ...] = ()
+    signatures: tuple[SignatureRow, ...] = ()
+    samples: tuple[StoredSample, ...] = ()
+    jobs: tuple[JobRow, ...] = ()
+    patches: tuple[PatchRow, ...] = ()
+    outcomes: tuple[OutcomeRow, ...] = ()

@@ -1,0 +1,54 @@
+"""What the service needs from storage, as protocols; SQLite and folders are the adapters here."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from edgeadapt_cloud.core.effects import Quarantine
+from edgeadapt_cloud.core.events import RollbackOrdered
+from edgeadapt_cloud.core.rows import Commit, Record, Snapshot
+
+
+class Store(Protocol):
+    """Rows. Every method may raise TransportError; nothing is durable before the transaction ends."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing: durable on a normal exit, undone when an exception leaves the block."""
+        ...
+
+    def commit(self, row: Commit, received_s: float) -> tuple[bool, int]:
+        """Keep a device's message once; returns (fresh, arrival)."""
+        ...
+
+    def save(self, record: Record) -> None:
+        """Keep a record in place of the one with the same key."""
+        ...
+
+    def quarantine(self, item: Quarantine, received_s: float) -> None:
+        """Count a bad message and keep its beginning."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Everything the core needs."""
+        ...
+
+    def take_orders(self) -> list[RollbackOrdered]:
+        """Remove and return the orders that operators left."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the storage."""
+        ...
+
+
+class Blobs(Protocol):
+    """Immutable bytes under their SHA-256 (hex)."""
+
+    def put(self, sha256: str, data: bytes) -> None:
+        """Keep; a second time is a no-op. Raises TransportError."""
+        ...
+
+    def get(self, sha256: str) -> bytes | None:
+        """The bytes, or None when they are not there or not intact. Raises TransportError."""
+        ...

@@ -1,0 +1,111 @@
+"""Carries the core's effects out: the store's part in one transaction, the rest after it.
+
+For a batch of events: begin, handle each event and store what it asks (a `CommitMessage` is answered at
+once by `Committed`), commit; only then hand out what leaves the service (acknowledgements, patches,
+jobs). When anything fails, the transaction is undone, the core is rebuilt from the store, nothing
+leaves, and the devices send again. So the core and the store never disagree, and no message is
+acknowledged that is not durable.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from edgeadapt.bundle.manifest import InputSpec
+from edgeadapt.clock import Instant
+from edgeadapt.errors import EdgeAdaptError
+from edgeadapt_cloud.core.core import CloudCore
+from edgeadapt_cloud.core.effects import (
+    CommitMessage,
+    Effect,
+    OutboundEffect,
+    Quarantine,
+    Save,
+    StartJob,
+)
+from edgeadapt_cloud.core.events import Committed, Event, JobFailed, JobFinished
+from edgeadapt_cloud.core.job import AdapterPort
+from edgeadapt_cloud.core.rows import SampleRow
+from edgeadapt_cloud.io.images import decode_image
+from edgeadapt_cloud.io.ports import Blobs, Store
+
+
+class Performer:
+    """Owns the core and its store. One thread."""
+
+    def __init__(self, make_core: Callable[[], CloudCore], store: Store, blobs: Blobs, now: Instant) -> None:
+        """Build the core from the store; raises ConfigError or TransportError when that fails."""
+        self._make_core = make_core
+        self._store = store
+        self._blobs = blobs
+        self._rebuild(now)
+
+    @property
+    def core(self) -> CloudCore:
+        """The core now in charge (another one after a failure)."""
+        return self._core
+
+    def process(self, events: Iterable[Event], now: Instant) -> list[OutboundEffect]:
+        """Handle a batch.
+
+        Returns:
+            What is to leave the service, in order. Everything it rests on is durable.
+
+        Raises:
+            TransportError: nothing was stored, nothing is to leave, and the core is as before.
+        """
+        outbound: list[OutboundEffect] = []
+        try:
+            with self._store.transaction():
+                for event in events:
+                    self._perform(self._core.handle(event, now), outbound, now)
+        except Exception:
+            self._rebuild(now)
+            raise
+        return outbound
+
+    def _rebuild(self, now: Instant) -> None:
+        self._core = self._make_core()
+        effects = self._core.restore(self._store.snapshot(), now)
+        with self._store.transaction():
+            self._perform(effects, [], now)
+
+    def _perform(self, effects: Iterable[Effect], outbound: list[OutboundEffect], now: Instant) -> None:
+        waiting = deque(effects)
+        while waiting:
+            effect = waiting.popleft()
+            if isinstance(effect, CommitMessage):
+                if isinstance(effect.row, SampleRow):
+                    self._blobs.put(effect.row.sha256, effect.row.data)
+                fresh, arrival = self._store.commit(effect.row, now.wall_s)
+                waiting.extend(self._core.handle(Committed(effect.row, fresh, arrival), now))
+            elif isinstance(effect, Save):
+                self._store.save(effect.record)
+            elif isinstance(effect, Quarantine):
+                self._store.quarantine(effect, now.wall_s)
+            else:
+                outbound.append(effect)
+
+
+def run_job(job: StartJob, adapter: AdapterPort, blobs: Blobs, spec: InputSpec) -> JobFinished | JobFailed:
+    """Load a job's images and run it. Samples whose image cannot be read are left out of the request."""
+    images, lanes, digests = [], [], []
+    try:
+        for digest, lane in zip(job.request.sample_ids, job.lanes, strict=True):
+            data = blobs.get(digest)
+            pixels = decode_image(data, spec) if data is not None else None
+            if pixels is not None:
+                images.append(pixels)
+                lanes.append(lane)
+                digests.append(digest)
+        if not images:
+            return JobFailed(job.request.job, "none of its samples can be read")
+        request = replace(job.request, sample_ids=tuple(digests))
+        return JobFinished(adapter.run(request, np.stack(images), lanes))
+    except (EdgeAdaptError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # A job must not take the service down; its failure is stored and shown with its reason.
+        return JobFailed(job.request.job, f"{type(error).__name__}: {error}")
