@@ -55,11 +55,11 @@ class LocalCloud:
 
     def deliver(self, topic: str, payload: bytes, now: Instant) -> None:
         """A message arrives; raises TransportError when it cannot be stored (it is not acknowledged then)."""
-        self._process([MessageArrived(topic, payload)], now)
+        self._process([MessageArrived(topic, payload), Tick()], now)
 
     def deliver_many(self, messages: Iterable[tuple[str, bytes]], now: Instant) -> None:
         """Several messages arrive and are stored in one transaction."""
-        self._process([MessageArrived(topic, payload) for topic, payload in messages], now)
+        self._process([*(MessageArrived(topic, payload) for topic, payload in messages), Tick()], now)
 
     def connected(self, now: Instant) -> None:
         """A broker session begins: everything that it should retain is sent again."""
