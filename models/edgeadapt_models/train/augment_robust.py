@@ -77,7 +77,8 @@ def fractal_field(count: int, channels: int, height: int, width: int, generator:
     real, imaginary = torch.randn(shape, generator=generator) * frequency.pow(-exponent)
     field = torch.fft.irfft2(torch.complex(real, imaginary), s=(height, width))
     low, high = field.amin((2, 3), keepdim=True), field.amax((2, 3), keepdim=True)
-    return (field - low) / (high - low + 1e-6)
+    result: Tensor = (field - low) / (high - low + 1e-6)
+    return result
 
 
 @AUGMENTATIONS.register("fractal-mix")
@@ -88,7 +89,8 @@ def fractal_mix(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     picked = _chosen(len(images), 0.5, generator)
     source = images[picked]
-    field = fractal_field(len(picked), *images.shape[1:], generator)
+    _, channels, height, width = images.shape
+    field = fractal_field(len(picked), channels, height, width, generator)
     share = _uniform(0.1, 0.6, len(picked), generator)
     added = torch.lerp(source, field, share)
     multiplied = source * (1.0 - 1.5 * share + 1.5 * share * 2.0 * field)

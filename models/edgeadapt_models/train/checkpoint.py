@@ -6,7 +6,7 @@ moment continues from its last whole epoch. Finished weights are not here (`edge
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from edgeadapt.errors import ConfigError
+from edgeadapt_models.train.atomic import replace_bytes
 from edgeadapt_models.train.recipe import Recipe
 
 FILE = "checkpoint.pt"
@@ -35,8 +36,6 @@ class Checkpoint:
 
 def save(folder: Path, recipe: Recipe, checkpoint: Checkpoint) -> None:
     """Write the checkpoint to ``folder``; the one before stays until the new one is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / (FILE + ".partial")
     content = {
         "recipe": msgspec.json.encode(recipe).decode(),
         "epoch": checkpoint.epoch,
@@ -45,11 +44,9 @@ def save(folder: Path, recipe: Recipe, checkpoint: Checkpoint) -> None:
         "average": checkpoint.average,
         "optimizer": checkpoint.optimizer,
     }
-    with partial.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / FILE)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    replace_bytes(folder / FILE, buffer.getvalue())
 
 
 def load(folder: Path, recipe: Recipe) -> Checkpoint | None:

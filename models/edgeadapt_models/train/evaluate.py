@@ -30,10 +30,15 @@ def to_tensor(images: NDArray[np.uint8]) -> Tensor:
     return torch.tensor(images).permute(0, 3, 1, 2).float().div_(255.0)
 
 
+def _batches(images: NDArray[np.uint8], size: int) -> list[Tensor]:
+    """The images as tensors of ``size`` images each; the last may be smaller."""
+    return [to_tensor(images[start : start + size]) for start in range(0, len(images), size)]
+
+
 @torch.inference_mode()
 def predict(network: Classifier, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Most likely class of each image, int64 [N]; images uint8 [N, H, W, C]."""
-    batches = to_tensor(images).split(PREDICT_BATCH)
+    batches = _batches(images, PREDICT_BATCH)
     classes: NDArray[np.int64] = torch.cat([network(batch)[0].argmax(1) for batch in batches]).numpy()
     return classes
 
@@ -61,7 +66,7 @@ def with_own_statistics(network: Classifier, images: NDArray[np.uint8]) -> Class
             module.reset_running_stats()
             module.momentum = None
             module.train()
-    batches = to_tensor(images).split(STATISTICS_BATCH)
+    batches = _batches(images, STATISTICS_BATCH)
     for batch in batches:
         if len(batch) == STATISTICS_BATCH or len(batches) == 1:
             adapted(batch)

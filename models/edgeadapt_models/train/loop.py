@@ -94,8 +94,10 @@ class Run:
         fit = split(dataset, holdout=holdout).fit
         self.images = torch.tensor(fit.images)
         self.labels = torch.tensor(fit.labels)
-        network = create(recipe.network, input_spec(dataset, fit))
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = create(recipe.network, input_spec(dataset, fit))
+        for parameter in self.network.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network)
         self.optimizer = make_optimizer(recipe, self.network)
         self.steps = max(1, len(self.labels) // recipe.batch)
@@ -161,7 +163,7 @@ class Run:
             logits.float(), self.labels[chosen], label_smoothing=recipe.label_smoothing
         )
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         if recipe.clip_norm > 0:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
         self.optimizer.step()

@@ -18,6 +18,7 @@ from safetensors.torch import save as serialise
 
 from edgeadapt.digest import sha256_hex
 from edgeadapt_models.data import Dataset
+from edgeadapt_models.train.atomic import replace_bytes
 from edgeadapt_models.train.evaluate import measure
 from edgeadapt_models.train.loop import Trained
 from edgeadapt_models.train.recipe import Recipe
@@ -50,9 +51,8 @@ def publish(
     measured = measure(network_from(data, card), dataset, limit=limit, observe=observe)
     card = msgspec.structs.replace(card, measured=measured)
     text = msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / f"{stem(recipe.name)}.safetensors", data)
-    write(folder / f"{stem(recipe.name)}.json", text)
+    replace_bytes(folder / f"{stem(recipe.name)}.safetensors", data)
+    replace_bytes(folder / f"{stem(recipe.name)}.json", text)
     return card
 
 
@@ -89,10 +89,3 @@ def describe(
         python=platform.python_version(),
         torch=str(torch.__version__),
     )
-
-
-def write(path: Path, data: bytes) -> None:
-    """Replace ``path`` in one rename."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)

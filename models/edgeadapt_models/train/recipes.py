@@ -71,3 +71,54 @@ add(
         strong_augmentations=ROBUST,
     )
 )
+add(
+    Recipe(
+        name="fashion-mnist/vit-small",
+        dataset="fashion-mnist",
+        network="vit_small",
+        epochs=12,
+        batch=128,
+        learning_rate=1e-3,
+        optimizer="adamw",
+        schedule="cosine",
+        warmup=0.15,
+        weight_decay=0.05,
+        clip_norm=1.0,
+        ema_decay=0.998,
+    )
+)
+add(
+    Recipe(
+        name="cifar10/resnet8",
+        dataset="cifar10",
+        network="resnet8",
+        epochs=26,
+        batch=128,
+        learning_rate=0.2,
+        augmentations=("flip", "shift-4"),
+    )
+)
+add(
+    Recipe(
+        name="cifar10/resnet20",
+        dataset="cifar10",
+        network="resnet20",
+        epochs=20,
+        batch=128,
+        learning_rate=0.2,
+        augmentations=("flip", "shift-4"),
+    )
+)
+add(
+    Recipe(
+        name="cifar10/teacher",
+        dataset="cifar10",
+        network="wide_resnet",
+        epochs=18,
+        batch=128,
+        learning_rate=0.1,
+        ema_decay=0.998,
+        augmentations=("flip", "shift-4"),
+        strong_augmentations=ROBUST,
+    )
+)
