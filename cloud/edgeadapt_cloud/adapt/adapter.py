@@ -1,0 +1,215 @@
+"""Runs one adaptation job from samples to verdict.
+
+    label      the teacher settles on the cohort's samples and labels them
+    check      is there something to learn from? (`gate.material`)
+    keep back  the newest samples of each lane stay unseen
+    teach      the strategy proposes slot values
+    judge      candidate, statistics-only and serving student on the unseen samples (`gate.judge`)
+
+Invariants: values are returned only with a verdict that passed; the same request gives the same patch.
+Not here: when a job runs, signing and rollout.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.errors import ConfigError
+from edgeadapt.patch import Evidence
+from edgeadapt.tensors import FloatArray
+from edgeadapt_cloud.adapt import gate
+from edgeadapt_cloud.adapt.sampling import stratum_weights, uniform_first, unseen_mask
+from edgeadapt_cloud.adapt.settings import AdaptSettings
+from edgeadapt_cloud.adapt.source import LabelledSource
+from edgeadapt_cloud.adapt.statistics import DeviceStatistics
+from edgeadapt_cloud.adapt.strategies import STRATEGIES, Lesson, Strategy, Taught
+from edgeadapt_cloud.adapt.student import Student
+from edgeadapt_cloud.adapt.teacher import Teacher
+from edgeadapt_cloud.adapt.views import as_tensor
+from edgeadapt_cloud.core.job import ImageArray, JobRequest, JobResult, Verdict
+from edgeadapt_models.zoo import load_pretrained
+
+SOURCE_SETTLE = 512
+"""Source holdout images on which statistics are settled before accuracy on the holdout is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The student that the bundle was compiled from, and its teacher."""
+
+    student: nn.Module
+    teacher: nn.Module
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """The samples of one job: images [N, C, H, W], soft labels [N, K] and masks [N]."""
+
+    images: Tensor
+    labels: Tensor
+    uniform: Tensor
+    unseen: Tensor
+
+
+class Adapter:
+    """Adaptation of one bundle's students. One thread at a time."""
+
+    def __init__(
+        self,
+        settings: AdaptSettings,
+        bundle: Bundle,
+        source: LabelledSource,
+        networks: Networks | None = None,
+    ) -> None:
+        """Load the networks (from the zoo unless given) and check them against the bundle.
+
+        Raises:
+            ConfigError: unknown names, or the student's weights are not those of the bundle.
+        """
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        if networks is None:
+            networks = Networks(load_pretrained(settings.student), load_pretrained(settings.teacher))
+        self._settings = settings
+        self._bundle = bundle
+        self._source = source
+        self._student = Student(networks.student, bundle.manifest, bundle.base_slots())
+        self._teacher = Teacher(networks.teacher, settings.teaching)
+        self._holdout = as_tensor(source.holdout.images)
+        self._holdout_labels = torch.from_numpy(source.holdout.labels)
+        self._source_base = self._on_source({})
+        first = self._holdout[:SOURCE_SETTLE]
+        self._source_teacher = _figures(
+            self._teacher.probabilities(first), self._holdout_labels[: len(first)]
+        )
+
+    def run(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> JobResult:
+        """Run a job; see `core.job.AdapterPort`.
+
+        Raises:
+            ConfigError: unknown strategy, or the request does not fit the bundle.
+        """
+        started_s = time.perf_counter()
+        strategy = STRATEGIES.get(request.strategy)
+        self._check(request, images, lanes)
+        pool = self._label(request, images, lanes)
+        evidence = gate.material(
+            gate.Material(len(images), int(pool.unseen.sum()), pool.labels, request.mean, request.var),
+            self._settings.gate,
+        )
+        taught = Taught({}, request.state, "nothing was taught")
+        if _passed(evidence):
+            taught, verdicts = self._teach(request, pool, strategy)
+            evidence = (*evidence, *verdicts)
+        verdict = Verdict(_passed(evidence), evidence)
+        return JobResult(
+            cohort=request.cohort,
+            job=request.job,
+            verdict=verdict,
+            values=taught.values if verdict.passed else {},
+            strategy=request.strategy,
+            samples=len(images),
+            seconds=time.perf_counter() - started_s,
+            state=taught.state,
+            note=_note(evidence, taught),
+        )
+
+    def _check(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> None:
+        spec, channels = self._bundle.manifest.input, self._bundle.manifest.probe_channels
+        if request.bundle_digest != self._bundle.digest:
+            raise ConfigError(f"the job is for bundle {request.bundle_digest[:12]}, not for this adapter's")
+        if images.ndim != 4 or images.shape[1:] != (spec.height, spec.width, spec.channels):
+            raise ConfigError(f"samples are {images.shape}, the bundle takes {spec}")
+        if not len(images) == len(lanes) == len(request.sample_ids):
+            raise ConfigError(f"{len(images)} images, {len(lanes)} lanes, {len(request.sample_ids)} ids")
+        if request.mean.shape != (channels,) or request.var.shape != (channels,):
+            raise ConfigError(f"device statistics must have {channels} entries, got {request.mean.shape}")
+
+    def _label(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> _Pool:
+        pixels = as_tensor(images)
+        uniform = torch.tensor([lane == "uniform" for lane in lanes], dtype=torch.bool)
+        classes = len(self._bundle.manifest.classes)
+        labels = torch.zeros((0, classes))
+        if len(pixels):
+            self._teacher.settle(pixels[uniform_first(uniform, self._settings.teaching.statistics_images)])
+            labels = self._teacher.label(request.cohort, request.sample_ids, pixels)
+        gates = self._settings.gate
+        unseen = unseen_mask(
+            uniform, share_adapt=gates.unseen_share_adapt, share_uniform=gates.unseen_share_uniform
+        )
+        return _Pool(pixels, labels, uniform, unseen)
+
+    def _teach(
+        self, request: JobRequest, pool: _Pool, strategy: Strategy
+    ) -> tuple[Taught, tuple[Evidence, ...]]:
+        student, unseen = self._student, pool.unseen
+        settling = pool.images[uniform_first(pool.uniform, self._settings.settle_images)]
+        student.load(request.serving)
+        statistics = DeviceStatistics(student, settling, request.mean, request.var)
+        serving = self._predict(request.serving, statistics, pool.images[unseen]) if request.serving else None
+        everywhere = self._predict({}, statistics, pool.images)
+        taught = strategy(self._lesson(request, pool, statistics))
+        contest = gate.Contest(
+            values=taught.values,
+            manifest=self._bundle.manifest,
+            labels=pool.labels[unseen],
+            weights=stratum_weights(everywhere, pool.uniform, unseen),
+            candidate=self._predict(taught.values, statistics, pool.images[unseen]),
+            statistics_only=everywhere[unseen],
+            serving=serving,
+            source_candidate=self._on_source(taught.values),
+            source_base=self._source_base,
+            source_teacher=self._source_teacher,
+        )
+        return taught, gate.judge(contest, self._settings.gate)
+
+    def _lesson(self, request: JobRequest, pool: _Pool, statistics: DeviceStatistics) -> Lesson:
+        seen = ~pool.unseen
+        ids = tuple(name for name, shown in zip(request.sample_ids, seen.tolist(), strict=True) if shown)
+        return Lesson(
+            student=self._student,
+            serving=request.serving,
+            images=pool.images[seen],
+            sample_ids=ids,
+            labels=pool.labels[seen],
+            statistics=statistics,
+            source=self._source,
+            teacher=self._teacher,
+            state=request.state,
+            settings=self._settings,
+            generator=torch.Generator().manual_seed(self._settings.seed + request.job),
+        )
+
+    def _predict(
+        self, values: Mapping[str, FloatArray], statistics: DeviceStatistics, images: Tensor
+    ) -> Tensor:
+        """Probabilities under `values` and the statistics that devices would settle at."""
+        self._student.load(values)
+        statistics.settle(self._student)
+        return self._student.probabilities(images)
+
+    def _on_source(self, values: Mapping[str, FloatArray]) -> gate.SourceFigures:
+        """Accuracy on the holdout under `values`, with statistics settled on source images."""
+        self._student.load(values)
+        self._student.settle(self._holdout[:SOURCE_SETTLE])
+        return _figures(self._student.probabilities(self._holdout), self._holdout_labels)
+
+
+def _figures(probabilities: Tensor, labels: Tensor) -> gate.SourceFigures:
+    confidence, predicted = probabilities.max(dim=1)
+    return gate.SourceFigures(float((predicted == labels).float().mean()), float(confidence.mean()))
+
+
+def _passed(evidence: tuple[Evidence, ...]) -> bool:
+    return all(entry.passed for entry in evidence)
+
+
+def _note(evidence: tuple[Evidence, ...], taught: Taught) -> str:
+    failed = ", ".join(entry.check for entry in evidence if not entry.passed)
+    return f"refused: {failed}; {taught.note}" if failed else taught.note

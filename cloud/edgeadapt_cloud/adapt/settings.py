@@ -1,0 +1,173 @@
+"""Everything that can be set on adaptation, one frozen struct per part.
+
+The service hands over plain tables (`[strategy] options`, `[gate] options`); `make_settings` turns them
+into these structs and names the key of every mistake. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgeadapt.errors import ConfigError
+
+
+class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much labelled source data the service holds in memory."""
+
+    # Images drawn from the fit split for replay.
+    replay_images: int = 12_000
+    # Images drawn from the reserved split, for the gate only.
+    holdout_images: int = 2_000
+
+
+class TeacherSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the frozen teacher labels samples."""
+
+    # Samples (uniform lane first) from which its own statistics are re-estimated for each job.
+    statistics_images: int = 256
+    # Its source statistics count as this many images.
+    prior_images: float = 16.0
+    # 1: the image; 2: the image and its mirror image, probabilities averaged.
+    views: int = 2
+    # Soft labels kept for later jobs, over all cohorts.
+    cached_labels: int = 50_000
+
+
+class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Strategy `anchored`: distillation with the device's statistics in place."""
+
+    # Optimiser steps; the learning rate falls along a cosine.
+    steps: int = 100
+    learning_rate: float = 0.15
+    momentum: float = 0.9
+    # Uploads and labelled source images per step.
+    batch: int = 64
+    replay_batch: int = 48
+    # Weight of cross-entropy against the teacher's class, next to Kullback-Leibler divergence.
+    hard_label_weight: float = 1.0 / 3.0
+    # Sample weights exp(E_max - E_teacher) with E_max = this share of ln K, capped.
+    entropy_bound: float = 0.4
+    weight_cap: float = 5.0
+    # Weight of the entropy of the mean prediction, which is maximised.
+    diversity_weight: float = 0.1
+    # Weight of cross-entropy on labelled source replay.
+    replay_weight: float = 1.0
+    # After every step, theta <- d theta + (1 - d) theta_source.
+    source_ensembling: float = 0.99
+    # Mirror images at random; off for data where left and right differ in meaning.
+    flip: bool = True
+    # Largest shift of a training image, pixels.
+    shift: int = 2
+    # Share of the training samples on which checkpoints are compared, and how often (steps).
+    validation_share: float = 0.15
+    validate_every: int = 10
+
+
+class CemaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Strategy `cema`: the constants of its public code."""
+
+    teacher_learning_rate: float = 2.5e-4
+    student_learning_rate: float = 2.5e-3
+    momentum: float = 0.9
+    # New uploads per step, replayed ones beside them, and replayed ones in a step without new ones.
+    new_batch: int = 32
+    replay_batch: int = 96
+    replay_only_batch: int = 128
+    # Uploads remembered, and how many it takes before they are replayed.
+    memory: int = 10_000
+    memory_start: int = 256
+    # Steps on replay alone after the new uploads are through.
+    replay_steps: int = 0
+    # Weights of the student's entropy, the divergence from the teacher, and the teacher's class.
+    entropy_weight: float = 3.0
+    divergence_weight: float = 3.0
+    class_weight: float = 1.0
+    # E_max0 as a share of ln K.
+    entropy_bound: float = 0.4
+    # Momentum of the normalisation statistics, which only uploads move.
+    norm_momentum: float = 0.1
+
+
+class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a patch has to pass."""
+
+    # Fewest samples a job may use, and fewest of them kept unseen by the strategy.
+    min_samples: int = 96
+    min_unseen: int = 48
+    # Newest share of each lane that the strategy never sees.
+    unseen_share_adapt: float = 0.2
+    unseen_share_uniform: float = 0.5
+    # Largest loss of accuracy (0 to 1) on the labelled source holdout.
+    max_source_loss: float = 0.01
+    # Agreement with the teacher has to rise by this, less this many standard errors above it.
+    min_agreement_gain: float = 0.0
+    confidence_z: float = 1.0
+    # Largest share of one class in the teacher's predictions: beyond it nothing can be learned safely.
+    max_teacher_class_share: float = 0.9
+    # The candidate's effective number of predicted classes, relative to the teacher's.
+    min_class_spread: float = 0.8
+    # How much better the teacher must be than the student, as far as that can be seen without labels.
+    min_teacher_margin: float = 0.0
+
+
+class AdaptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it."""
+
+    # Zoo names of the student that the bundle was compiled from, and of the teacher.
+    student: str = "fashion-mnist/resnet8"
+    teacher: str = "fashion-mnist/teacher"
+    source: SourceSettings = SourceSettings()
+    teaching: TeacherSettings = TeacherSettings()
+    anchored: AnchoredSettings = AnchoredSettings()
+    cema: CemaSettings = CemaSettings()
+    gate: GateSettings = GateSettings()
+    # Samples (uniform lane first) on which device statistics are settled under new affine values.
+    settle_images: int = 256
+    # Seed of every random choice; a job with the same input gives the same patch.
+    seed: int = 0
+    # Threads that torch may use; 0 leaves its own choice.
+    threads: int = 1
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def make_settings(
+    *,
+    student: str,
+    teacher: str,
+    strategy: str = "anchored",
+    options: Mapping[str, Any] | None = None,
+    gate: Mapping[str, Any] | None = None,
+) -> AdaptSettings:
+    """Settings from the service's configuration.
+
+    Args:
+        student: zoo name ("fashion-mnist/resnet8").
+        teacher: zoo name.
+        strategy: which strategy `options` belong to.
+        options: fields of that strategy's settings.
+        gate: fields of `GateSettings`.
+
+    Raises:
+        ConfigError: a key is unknown or has the wrong type; the message names it.
+    """
+    settings = AdaptSettings(student=student, teacher=teacher, gate=_convert("gate", gate, GateSettings))
+    if strategy == "anchored":
+        chosen = _convert("strategy", options, AnchoredSettings)
+        return msgspec.structs.replace(settings, anchored=chosen)
+    if strategy == "cema":
+        return msgspec.structs.replace(settings, cema=_convert("strategy", options, CemaSettings))
+    if options:
+        raise ConfigError(f"strategy.options: strategy {strategy!r} takes its options from its own package")
+    return settings
+
+
+def _convert(section: str, table: Mapping[str, Any] | None, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(dict(table or {}), kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{section}.options: {error}") from error

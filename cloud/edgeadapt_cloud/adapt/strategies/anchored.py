@@ -1,0 +1,136 @@
+"""Strategy `anchored`: distil a strong frozen teacher into the affine parameters, held near the source.
+
+The student is trained as it is deployed: a device follows its own frames with its statistics, so here
+every batch is normalised by its own moments, and the patch carries the statistics that devices reach
+under the new affine values. Against forgetting there are labelled source replay (normalised as source
+data) and source-weight ensembling (ROID, Marsden et al., WACV 2024); against noise sample weights
+exp(E_max - E) (EATA, Niu et al., ICML 2022) on the teacher's entropy; against collapse the entropy of
+the mean prediction. No state is carried: each job starts at the base bundle and sees the whole pool.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edgeadapt_cloud.adapt.settings import AnchoredSettings
+from edgeadapt_cloud.adapt.strategies.base import STRATEGIES, Lesson, Taught
+from edgeadapt_cloud.adapt.student import batch_statistics
+from edgeadapt_cloud.adapt.views import jitter
+
+
+@STRATEGIES.register("anchored")
+def anchored(lesson: Lesson) -> Taught:
+    """Teach and return affine values with the statistics that belong to them."""
+    settings, student = lesson.settings.anchored, lesson.student
+    held_back = _held_back(len(lesson.images), settings)
+    weights = sample_weights(lesson.labels, settings)
+    parameters, source = student.affine_parameters(), student.base_affine()
+    optimiser = torch.optim.SGD(
+        parameters, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0
+    )
+    best = Checkpoint(parameters)  # while nothing is held back it follows the last step
+    for step in range(settings.steps):
+        if step % settings.validate_every == 0:
+            best.offer(_divergence(lesson, held_back), step)
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * step / settings.steps)) / 2
+        optimiser.zero_grad()
+        picked = _pick(held_back, settings.batch, lesson.generator)
+        torch.autograd.backward(_upload_loss(lesson, picked, weights[picked]) + _replay_loss(lesson))
+        optimiser.step()
+        with torch.no_grad():
+            for parameter, anchor in zip(parameters, source, strict=True):
+                parameter.lerp_(anchor, 1.0 - settings.source_ensembling)
+    best.offer(_divergence(lesson, held_back), settings.steps)
+    best.restore()
+    lesson.statistics.settle(student)
+    return Taught(student.values(), b"", f"step {best.step} of {settings.steps} was best")
+
+
+def sample_weights(labels: Tensor, settings: AnchoredSettings) -> Tensor:
+    """exp(E_max - E) of soft labels [N, K], capped, float32 [N]: the sure ones count more."""
+    entropy = -(labels * labels.clamp_min(1e-9).log()).sum(dim=1)
+    bound = settings.entropy_bound * math.log(labels.shape[1])
+    return (bound - entropy).exp().clamp_max(settings.weight_cap)
+
+
+def distillation_loss(logits: Tensor, labels: Tensor, weights: Tensor, settings: AnchoredSettings) -> Tensor:
+    """Weighted mean of KL(teacher || student) + c CE(teacher's class), less d H(mean prediction).
+
+    Args:
+        logits: float32 [B, K].
+        labels: soft labels float32 [B, K].
+        weights: float32 [B].
+        settings: holds c and d.
+    """
+    log_p = logits.log_softmax(dim=1)
+    divergence = (labels * (labels.clamp_min(1e-9).log() - log_p)).sum(dim=1)
+    hard = functional.nll_loss(log_p, labels.argmax(dim=1), reduction="none")
+    loss = (weights * (divergence + settings.hard_label_weight * hard)).sum() / weights.sum().clamp_min(1e-9)
+    mean = log_p.exp().mean(dim=0)
+    return loss + settings.diversity_weight * (mean * mean.clamp_min(1e-9).log()).sum()
+
+
+class Checkpoint:
+    """The best affine values so far, by divergence on samples that were not trained on."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
+        self._parameters = parameters
+        self._values = [parameter.detach().clone() for parameter in parameters]
+        self._divergence = math.inf
+        self.step = 0
+
+    def offer(self, divergence: float, step: int) -> None:
+        """Keep the present values when they are no worse; NaN always is worse."""
+        if divergence <= self._divergence:
+            self._divergence, self.step = divergence, step
+            self._values = [parameter.detach().clone() for parameter in self._parameters]
+
+    def restore(self) -> None:
+        """Write the best values back."""
+        with torch.no_grad():
+            for parameter, value in zip(self._parameters, self._values, strict=True):
+                parameter.copy_(value)
+
+
+def _held_back(count: int, settings: AnchoredSettings) -> Tensor:
+    """Mask bool [N]: the newest share, for early stopping; at least one sample stays to learn from."""
+    kept = min(int(count * settings.validation_share), count - 1)
+    return torch.arange(count) >= count - kept
+
+
+def _pick(held_back: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+    candidates = (~held_back).nonzero().flatten()
+    return candidates[torch.randint(0, len(candidates), (batch,), generator=generator)]
+
+
+def _upload_loss(lesson: Lesson, picked: Tensor, weights: Tensor) -> Tensor:
+    settings = lesson.settings.anchored
+    views = jitter(
+        lesson.images[picked], flip=settings.flip, shift=settings.shift, generator=lesson.generator
+    )
+    with batch_statistics(lesson.student.network):
+        logits: Tensor = lesson.student.network(views)[0]
+    return distillation_loss(logits, lesson.labels[picked], weights, settings)
+
+
+def _replay_loss(lesson: Lesson) -> Tensor:
+    settings = lesson.settings.anchored
+    images, labels = lesson.source.draw(settings.replay_batch, lesson.generator)
+    with batch_statistics(lesson.student.network):
+        logits: Tensor = lesson.student.network(images)[0]
+    return settings.replay_weight * functional.cross_entropy(logits, labels)
+
+
+def _divergence(lesson: Lesson, held_back: Tensor) -> float:
+    """Mean KL(teacher || student) on the samples held back, normalised by their own moments."""
+    images, labels = lesson.images[held_back], lesson.labels[held_back]
+    if len(images) < 2:
+        return 0.0
+    with torch.no_grad(), batch_statistics(lesson.student.network):
+        log_p = lesson.student.network(images)[0].log_softmax(dim=1)
+    return float((labels * (labels.clamp_min(1e-9).log() - log_p)).sum(dim=1).mean())

@@ -1,0 +1,157 @@
+"""The student in torch: the same network the devices run, with its slots reachable by name.
+
+Invariants: only the affine parameters of norm layers ask for gradients; the network is in eval mode
+between calls, so a forward pass uses the statistics it was given ("train as deployed"); weights equal
+the bundle's base values at construction. Patches leave here as slot name -> float32 array.
+Not here: losses, which samples are shown, and whether the result is any good.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgeadapt.bundle import Manifest
+from edgeadapt.errors import ConfigError
+from edgeadapt.tensors import FloatArray
+
+BATCH = 256
+"""Images per forward pass when no gradient is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Mean and variance of every norm layer's input, float32 [P] each, in the manifest's order."""
+
+    mean: Tensor
+    var: Tensor
+
+
+class Student:
+    """A network whose norm slots can be read, written and trained."""
+
+    def __init__(self, network: nn.Module, manifest: Manifest, base: Mapping[str, FloatArray]) -> None:
+        """Copy `network` and check it against the bundle.
+
+        Raises:
+            ConfigError: a slot is missing from the network, or its value is not the bundle's.
+        """
+        self.network = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._layers = manifest.norm_layers
+        self._slots = _slot_tensors(self.network, manifest)
+        self._base = {name: torch.from_numpy(np.array(value)) for name, value in base.items()}
+        for name, tensor in self._slots.items():
+            if name not in self._base or self._base[name].shape != tensor.shape:
+                raise ConfigError(f"slot {name!r} of the bundle does not fit the student's network")
+            if not torch.allclose(self._base[name], tensor.detach(), rtol=1e-4, atol=1e-5):
+                raise ConfigError(
+                    f"the student's {name!r} is not the bundle's: name the weights the bundle was made from"
+                )
+        self.network.requires_grad_(False)
+        for parameter in self.affine_parameters():
+            parameter.requires_grad_(True)
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """True when some norm layer has running statistics (BatchNorm)."""
+        return any(layer.mean for layer in self._layers)
+
+    def affine_parameters(self) -> list[nn.Parameter]:
+        """Scales and biases of all norm layers, in graph order."""
+        names = [name for layer in self._layers for name in (layer.scale, layer.bias)]
+        return [parameter for name in names if isinstance(parameter := self._slots[name], nn.Parameter)]
+
+    def base_affine(self) -> list[Tensor]:
+        """The base bundle's values of `affine_parameters`, in the same order."""
+        return [self._base[name] for layer in self._layers for name in (layer.scale, layer.bias)]
+
+    def load(self, values: Mapping[str, FloatArray]) -> None:
+        """Return to the base bundle, then write the given slots over it."""
+        with torch.no_grad():
+            for name, tensor in self._slots.items():
+                given = values.get(name)
+                tensor.copy_(self._base[name] if given is None else torch.from_numpy(np.array(given)))
+
+    def values(self) -> dict[str, FloatArray]:
+        """Every slot's present value, as a patch carries it."""
+        return {name: tensor.detach().numpy().copy() for name, tensor in self._slots.items()}
+
+    def statistics(self) -> Statistics:
+        """The statistics in force; layers without running statistics hold mean 0 and variance 1."""
+        parts = [
+            (self._slots[layer.mean], self._slots[layer.var])
+            if layer.mean
+            else (torch.zeros(layer.channels), torch.ones(layer.channels))
+            for layer in self._layers
+        ]
+        return Statistics(torch.cat([mean for mean, _ in parts]), torch.cat([var for _, var in parts]))
+
+    def set_statistics(self, statistics: Statistics) -> None:
+        """Write [P] statistics into the layers that keep any."""
+        for layer in self._layers:
+            if layer.mean:
+                part = slice(layer.probe_offset, layer.probe_offset + layer.channels)
+                self._slots[layer.mean].copy_(statistics.mean[part])
+                self._slots[layer.var].copy_(statistics.var[part].clamp_min(1e-8))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Class probabilities float32 [N, K] of images float32 [N, C, H, W] in [0, 1]."""
+        return predict(self.network, images)
+
+    def settle(self, images: Tensor) -> Statistics:
+        """The statistics a device reaches on `images` under the present affine values, and keep them.
+
+        One pass in which every layer normalises with the batch's own moments is the fixed point of the
+        device's running averages, since each layer then sees inputs made under settled shallower layers.
+        """
+        settle(self.network, images)
+        return self.statistics()
+
+
+def predict(network: nn.Module, images: Tensor) -> Tensor:
+    """Softmax outputs float32 [N, K] of a network that returns (logits, embedding)."""
+    with torch.no_grad():
+        parts = [network(part)[0].softmax(dim=1) for part in torch.split(images, BATCH)]
+    return torch.cat(parts) if parts else images.new_zeros((0, 0))
+
+
+def settle(network: nn.Module, images: Tensor) -> None:
+    """Set every BatchNorm's running statistics to the moments of `images` (at least 2), layer by layer."""
+    with _batch_statistics(network, momentum=1.0), torch.no_grad():
+        network(images)
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside, BatchNorm normalises with the batch's own moments and leaves the running ones alone."""
+    with _batch_statistics(network, momentum=0.0):
+        yield
+
+
+@contextmanager
+def _batch_statistics(network: nn.Module, momentum: float) -> Iterator[None]:
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = momentum
+    try:
+        yield
+    finally:
+        for norm, before in zip(norms, kept, strict=True):
+            norm.eval()
+            norm.momentum = before
+
+
+def _slot_tensors(network: nn.Module, manifest: Manifest) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    missing = [slot.name for slot in manifest.slots if slot.name not in tensors]
+    if missing:
+        raise ConfigError(f"the student's network has no {missing[0]!r}, which the bundle declares a slot")
+    return {slot.name: tensors[slot.name] for slot in manifest.slots}
