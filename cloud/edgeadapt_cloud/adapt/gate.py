@@ -8,7 +8,7 @@ After teaching (`judge`), each student with the statistics its devices would set
   agreement-gain    agreement with the teacher on unseen uploads rises, lower confidence bound > 0,
                     against the student with its statistics only on the same samples
   agreement-serving not worse than the patch that the cohort runs now
-  class-spread      predictions have not concentrated on fewer classes than the teacher's
+  class-spread      predictions have not concentrated on fewer classes than the teacher's, or than before
 Not here: how samples are weighted (`sampling`), and what happens after a refusal.
 """
 
@@ -162,8 +162,9 @@ def _agreement_gain(contest: Contest, reference: Tensor) -> tuple[float, float]:
 def _class_spread(contest: Contest, settings: GateSettings) -> Evidence:
     ours = _effective_classes(contest.candidate, contest.weights)
     teachers = _effective_classes(contest.labels, contest.weights)
-    detail = f"{ours:.2f} classes in effect, the teacher's {teachers:.2f}"
-    return _at_least("class-spread", ours / teachers, settings.min_class_spread, detail)
+    before = _effective_classes(contest.statistics_only, contest.weights)
+    detail = f"{ours:.2f} classes in effect, {before:.2f} before, the teacher's {teachers:.2f}"
+    return _at_least("class-spread", ours / min(teachers, before), settings.min_class_spread, detail)
 
 
 def _effective_classes(probabilities: Tensor, weights: Tensor) -> float:

@@ -107,7 +107,8 @@ class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confidence_z: float = 1.0
     # Largest share of one class in the teacher's predictions: beyond it nothing can be learned safely.
     max_teacher_class_share: float = 0.9
-    # The candidate's effective number of predicted classes, relative to the teacher's.
+    # The candidate's effective number of predicted classes, relative to the teacher's or, where that is
+    # smaller, to the student's before.
     min_class_spread: float = 0.8
     # How much better the teacher must be than the student, as far as that can be seen without labels.
     min_teacher_margin: float = 0.0

@@ -3,10 +3,10 @@
 Third parties register theirs in `STRATEGIES` at import.
 """
 
-from edgeadapt_cloud.adapt.strategies import anchored
+from edgeadapt_cloud.adapt.strategies import anchored, cema
 from edgeadapt_cloud.adapt.strategies.base import STRATEGIES, Lesson, Strategy, Taught
 
 __all__ = ["STRATEGIES", "Lesson", "Strategy", "Taught"]
 
-STRATEGY_MODULES = (anchored,)
+STRATEGY_MODULES = (anchored, cema)
 """The modules whose import registers the built-in strategies."""
