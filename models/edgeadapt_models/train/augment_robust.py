@@ -33,6 +33,8 @@ def amplitude_swap(images: Tensor, generator: torch.Generator) -> Tensor:
     Half the images keep the phase of their spectrum and take the amplitude of another image of the batch.
     """
     picked = _chosen(len(images), 0.5, generator)
+    if len(picked) == 0:
+        return images
     other = torch.randint(0, len(images), (len(picked),), generator=generator)
     spectrum = torch.fft.rfft2(images[picked])
     amplitude = torch.fft.rfft2(images[other]).abs()
@@ -88,6 +90,8 @@ def fractal_mix(images: Tensor, generator: torch.Generator) -> Tensor:
     Half the images are mixed with a random 1/f^a picture, by sum or by product, with a random share.
     """
     picked = _chosen(len(images), 0.5, generator)
+    if len(picked) == 0:
+        return images
     source = images[picked]
     _, channels, height, width = images.shape
     field = fractal_field(len(picked), channels, height, width, generator)

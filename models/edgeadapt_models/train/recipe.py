@@ -59,3 +59,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ConfigError(
                 f"recipe {self.name!r}: learning_rate must be positive, warmup and ema_decay in [0, 1)"
             )
+        if not 0 <= self.strong_share <= 1:
+            raise ConfigError(
+                f"recipe {self.name!r}: strong_share must be in [0, 1], not {self.strong_share}"
+            )

@@ -8,8 +8,7 @@ float32 on loading; a loaded network is in eval mode. Measuring and writing are 
 from __future__ import annotations
 
 from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from safetensors import SafetensorError
@@ -20,6 +19,9 @@ from edgeadapt.errors import ConfigError
 from edgeadapt_models.train.recipe import Recipe
 from edgeadapt_models.zoo.base import Classifier, InputSpec
 from edgeadapt_models.zoo.registry import create
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 
 class DomainAccuracy(msgspec.Struct, frozen=True, kw_only=True):
