@@ -40,13 +40,19 @@ class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keepalive_s: int = 30
     # How long the broker keeps what arrives while the service is away.
     session_expiry_s: int = 86400
-    # User name, and a file that holds the password; empty for none.
+    # User name, if the broker asks for one.
     username: str = ""
+    # File that holds the password on its first line.
     password_file: str = ""
-    # TLS: the authority's certificate, and this service's own certificate and key; empty for none.
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
+    # CA certificate (PEM); giving one turns TLS on.
+    tls_ca: str = ""
+    # This service's certificate and key (PEM), for mutual TLS.
+    tls_cert: str = ""
+    tls_key: str = ""
+    # Longest pause between two attempts to connect.
+    reconnect_max_s: int = 10
+    # Messages that may wait to be taken in; more are dropped, and the devices send them again.
+    inbox: int = 20000
 
 
 class BundleSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,9 +61,9 @@ class BundleSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Folder of the bundle that the devices have installed.
     path: str
     # Zoo name of the student that the bundle was compiled from.
-    student: str = "resnet8"
+    student: str = "fashion-mnist/resnet8"
     # Zoo name of the teacher.
-    teacher: str = "teacher"
+    teacher: str = "fashion-mnist/teacher"
     # Data set that both were trained on: source replay and the gate's labelled holdout.
     dataset: str = "fashion-mnist"
     # Folder of that data set; empty for its usual place.
@@ -68,9 +74,9 @@ class CohortConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How devices in the same domain are found. Distances are in source standard deviations."""
 
     # A new segment joins the nearest cohort within this distance, else it founds one.
-    join_distance: float = 0.35
+    join_distance: float = 0.5
     # A segment leaves its cohort only when a later report is farther than this.
-    leave_distance: float = 0.55
+    leave_distance: float = 0.7
     # Reports over fewer frames are kept but not clustered.
     min_frames: int = 16
     # A cohort's centroid remembers this many frames.

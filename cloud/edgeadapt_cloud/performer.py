@@ -27,7 +27,14 @@ from edgeadapt_cloud.core.effects import (
     Save,
     StartJob,
 )
-from edgeadapt_cloud.core.events import Committed, Event, JobFailed, JobFinished
+from edgeadapt_cloud.core.events import (
+    Committed,
+    Event,
+    JobFailed,
+    JobFinished,
+    MessageArrived,
+    MessageFailed,
+)
 from edgeadapt_cloud.core.job import AdapterPort
 from edgeadapt_cloud.core.rows import SampleRow
 from edgeadapt_cloud.io.images import decode_image
@@ -61,11 +68,30 @@ class Performer:
         outbound: list[OutboundEffect] = []
         try:
             with self._store.transaction():
-                for event in events:
+                for event in (*self._store.take_orders(), *events):
                     self._perform(self._core.handle(event, now), outbound, now)
         except Exception:
             self._rebuild(now)
             raise
+        return outbound
+
+    def process_each(self, events: Iterable[Event], now: Instant) -> list[OutboundEffect]:
+        """`process`, one event at a time, after a defect: the message that meets it is set aside.
+
+        Raises:
+            TransportError: as `process`; events before the failing one are stored.
+        """
+        outbound: list[OutboundEffect] = []
+        for event in events:
+            try:
+                outbound += self.process([event], now)
+            except EdgeAdaptError:
+                raise
+            except Exception as error:
+                if not isinstance(event, MessageArrived):
+                    raise
+                failed = MessageFailed(event.topic, event.payload, f"{type(error).__name__}: {error}")
+                outbound += self.process([failed], now)
         return outbound
 
     def _rebuild(self, now: Instant) -> None:

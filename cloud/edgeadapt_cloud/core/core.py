@@ -28,6 +28,7 @@ from edgeadapt_cloud.core.events import (
     JobFailed,
     JobFinished,
     MessageArrived,
+    MessageFailed,
     RollbackOrdered,
     Tick,
 )
@@ -92,6 +93,8 @@ class CloudCore:
             return self._job_failed(event, now)
         if isinstance(event, RollbackOrdered):
             return self._rollback(event, now)
+        if isinstance(event, MessageFailed):
+            return self._message_failed(event)
         assert isinstance(event, BrokerConnected)
         return self._republish()
 
@@ -114,6 +117,18 @@ class CloudCore:
             cohort = self.members.cohort_of(found.device)
             return effects + self._offer(cohort, now) if cohort else effects
         return [CommitMessage(found)]
+
+    def _message_failed(self, event: MessageFailed) -> list[Effect]:
+        """Set the message aside; acknowledge it, or the device would send it for ever."""
+        self.counters["quarantined.defect"] += 1
+        effects: list[Effect] = [Quarantine(event.topic, "defect", event.error, event.payload)]
+        try:
+            found = self._ingest.read(event.topic, event.payload)
+        except Rejected as error:
+            origin = error.origin
+        else:
+            origin = None if isinstance(found, Heard) else found.origin
+        return [*effects, CommitMessage(RejectedRow(origin))] if origin is not None else effects
 
     def _committed(self, event: Committed, now: Instant) -> list[Effect]:
         row, effects = event.row, list[Effect]()

@@ -17,6 +17,15 @@ class MessageArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageFailed:
+    """A message met a defect of this service; it is set aside so that the others go on."""
+
+    topic: str
+    payload: bytes
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """The store took a `Commit`: `fresh` is False for a redelivery; `arrival` rises with every row."""
 
@@ -58,4 +67,13 @@ class Tick:
     """Time passed."""
 
 
-Event = MessageArrived | Committed | JobFinished | JobFailed | RollbackOrdered | BrokerConnected | Tick
+Event = (
+    MessageArrived
+    | MessageFailed
+    | Committed
+    | JobFinished
+    | JobFailed
+    | RollbackOrdered
+    | BrokerConnected
+    | Tick
+)

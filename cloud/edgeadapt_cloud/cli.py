@@ -1,0 +1,131 @@
+"""`edgeadapt cloud`: serve, keygen, status, rollback, example-config. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from edgeadapt_cloud.io import keys
+from edgeadapt_cloud.io.report import order_rollback, read_report
+
+_CONFIG = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("cloud.toml"),
+    show_default=True,
+    help="The service's configuration; `edgeadapt cloud example-config` prints one.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def group() -> None:
+    """Serve the adaptation service, and look after it.
+
+    \b
+    To begin:
+      edgeadapt cloud keygen --out keys            make a signing key; devices pin its public half
+      edgeadapt cloud example-config > cloud.toml  then set [bundle] path and [signing] key
+      edgeadapt cloud serve --config cloud.toml    runs until Ctrl-C
+      edgeadapt cloud status --config cloud.toml   cohorts, jobs, patches, from another terminal
+    """
+
+
+@group.command()
+@_CONFIG
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+def serve(config_path: Path, verbose: bool) -> None:
+    """Take in what devices send, adapt per cohort, and roll patches out.
+
+    Runs until Ctrl-C or SIGTERM. Everything lives in the state folder: the service may be killed at any
+    time and goes on where it was. Log lines go to stderr.
+    """
+    from edgeadapt_cloud.wiring import build_service, read_config
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+    service = build_service(read_config(config_path))
+    service.serve(stop)
+    logging.getLogger("edgeadapt.cloud").info("stopped")
+
+
+@group.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("keys"),
+    show_default=True,
+    help="Folder for the private key.",
+)
+def keygen(out: Path) -> None:
+    """Make a signing key, and print the public half for the devices to pin.
+
+    The private key stays with the service, readable by its owner only. Put the printed line into every
+    device's configuration. An existing key is never replaced.
+    """
+    path = out / keys.KEY_NAME
+    key = keys.generate(path)
+    click.echo(f"private key: {path}", err=True)
+    click.echo("pin this public key on every device, in [trust] keys:", err=True)
+    click.echo(keys.public_hex(key))
+
+
+@group.command()
+@_CONFIG
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def status(config_path: Path, as_json: bool) -> None:
+    """Show cohorts, devices, jobs with their gate's evidence, patches and what was quarantined.
+
+    Reads the database, whether or not the service runs.
+    """
+    import msgspec
+
+    from edgeadapt_cloud.status import render
+    from edgeadapt_cloud.wiring import read_config
+
+    report = read_report(Path(read_config(config_path).cloud.state_dir))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+    else:
+        render(report)
+
+
+@group.command()
+@_CONFIG
+@click.option("--cohort", required=True, help="Name of the cohort, as `status` shows it.")
+@click.option(
+    "--to-base", is_flag=True, help="Back to the bundle as installed, not to the previous patch."
+)
+def rollback(config_path: Path, cohort: str, to_base: bool) -> None:
+    """Take a cohort back to its previous patch, or to the base bundle.
+
+    Devices accept only rising serials, so this publishes the older values under a new one. A running
+    service does it within a second; one that is stopped does it when it starts.
+    """
+    from edgeadapt_cloud.wiring import read_config
+
+    order_rollback(Path(read_config(config_path).cloud.state_dir), cohort, to_base=to_base)
+    click.echo(f"{cohort}: ordered back to {'the base bundle' if to_base else 'its previous patch'}")
+
+
+@group.command("example-config")
+def example_config() -> None:
+    """Print a configuration with every key, its default and what it does."""
+    from edgeadapt_cloud.example import example_toml
+
+    click.echo(example_toml())

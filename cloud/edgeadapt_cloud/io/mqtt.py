@@ -1,0 +1,150 @@
+"""The service's MQTT 5 connection (paho): puts what arrives in an inbox, sends what it is given.
+
+QoS 1 and a persistent session, so the broker keeps messages while the service is away; what counts is
+the application acknowledgement all the same. Callbacks only enqueue and never raise: an exception in one
+would kill paho's thread while the client still looks connected. A full inbox drops messages; the devices
+send them again.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edgeadapt.errors import ConfigError
+from edgeadapt.wire.topics import ROOT
+from edgeadapt_cloud.config import MqttSection
+from edgeadapt_cloud.core.effects import Publish
+from edgeadapt_cloud.core.events import BrokerConnected, Event, MessageArrived
+
+log = logging.getLogger("edgeadapt.cloud")
+
+# paho's class carries no types.
+_properties: Callable[[int], Properties] = Properties
+# Unsent messages that the client may hold; what is retained is sent again at every new session.
+MAX_QUEUED = 10_000
+MAX_INFLIGHT = 64
+
+
+class MqttLink:
+    """One connection for the life of the service; it reconnects by itself."""
+
+    def __init__(self, settings: MqttSection, fleet: str, inbox: queue.Queue[Event]) -> None:
+        """Prepare; raises ConfigError when a password or TLS file cannot be used."""
+        self._settings = settings
+        self._filter = f"{ROOT}/{fleet}/+/up/#"
+        self._inbox = inbox
+        self._max_packet_bytes: int | None = None
+        self.connected = False
+        self.dropped = 0
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=settings.client_id, protocol=paho.MQTTv5
+        )
+        self._client.max_inflight_messages_set(MAX_INFLIGHT)
+        self._client.max_queued_messages_set(MAX_QUEUED)
+        self._client.reconnect_delay_set(1, max(1, settings.reconnect_max_s))
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+        self._secure()
+
+    def start(self) -> None:
+        """Connect in the background, for as long as it takes."""
+        properties = _properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = self._settings.session_expiry_s
+        self._client.connect_async(
+            self._settings.host,
+            self._settings.port,
+            keepalive=self._settings.keepalive_s,
+            clean_start=False,
+            properties=properties,
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Disconnect and end paho's thread."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, message: Publish) -> None:
+        """Hand a message to the client; what it cannot take is logged and counted."""
+        limit = self._max_packet_bytes
+        if limit is not None and len(message.payload) + len(message.topic) + 16 > limit:
+            # Sending it would end the connection, again and again.
+            log.error("%s: %d bytes, the broker takes %d", message.topic, len(message.payload), limit)
+            self.dropped += 1
+            return
+        info = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+        if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
+            log.warning("%s could not be sent: %s", message.topic, paho.error_string(info.rc))
+            self.dropped += 1
+
+    def _secure(self) -> None:
+        settings = self._settings
+        try:
+            if settings.username:
+                password = (
+                    Path(settings.password_file).read_text().strip() if settings.password_file else None
+                )
+                self._client.username_pw_set(settings.username, password)
+            if settings.tls_ca:
+                self._client.tls_set(settings.tls_ca, settings.tls_cert or None, settings.tls_key or None)
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise ConfigError(f"mqtt: a password or TLS file cannot be used: {error}") from error
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        try:
+            if reason.is_failure:
+                log.warning("the broker refuses the connection: %s", reason)
+                return
+            limit = getattr(properties, "MaximumPacketSize", None)
+            self._max_packet_bytes = int(limit) if limit is not None else None
+            client.subscribe(self._filter, qos=1)
+            self.connected = True
+            log.info("connected to %s:%d", self._settings.host, self._settings.port)
+            self._enqueue(BrokerConnected())
+        except Exception:
+            log.exception("on connect")
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if self.connected:
+            log.warning("disconnected: %s", reason)
+        self.connected = False
+
+    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+        try:
+            self._enqueue(MessageArrived(message.topic, bytes(message.payload)))
+        except UnicodeDecodeError:
+            self._enqueue(MessageArrived("(no text)", bytes(message.payload)))
+        except Exception:
+            log.exception("on message")
+
+    def _enqueue(self, event: Event) -> None:
+        try:
+            self._inbox.put_nowait(event)
+        except queue.Full:
+            self.dropped += 1

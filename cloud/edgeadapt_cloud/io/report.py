@@ -1,0 +1,234 @@
+"""What a service has done, read from its database without disturbing it.
+
+Reads only; works while the service runs and when it does not. Structs are what `status --json` prints.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from edgeadapt.errors import ConfigError
+from edgeadapt.patch import Evidence
+from edgeadapt_cloud.core.rows import CohortRow, DeviceRow, JobRow, PatchRow
+from edgeadapt_cloud.io.lock import is_held
+from edgeadapt_cloud.io.rowcodec import decode_row
+from edgeadapt_cloud.io.schema import SCHEMA_VERSION
+from edgeadapt_cloud.io.store import DATABASE_NAME
+
+
+class CohortReport(msgspec.Struct, frozen=True):
+    """A cohort. `serial` is the last one given out; `stable` and `under_way` are serials, or 0."""
+
+    cohort: str
+    devices: tuple[str, ...]
+    samples: int
+    serial: int
+    stable: int
+    under_way: int
+
+
+class DeviceReport(msgspec.Struct, frozen=True):
+    """A device as last heard of; `seen_s` is wall seconds."""
+
+    device: str
+    online: bool
+    generation: str
+    segment: int
+    cohort: str
+    samples: int
+    seen_s: float
+
+
+class JobReport(msgspec.Struct, frozen=True):
+    """A job and what its gate found."""
+
+    job: int
+    cohort: str
+    strategy: str
+    state: str
+    samples: int
+    started_s: float
+    seconds: float
+    serial: int
+    note: str
+    evidence: tuple[Evidence, ...]
+
+
+class PatchReport(msgspec.Struct, frozen=True):
+    """A patch and what became of it: `outcomes` counts devices by their last word on it."""
+
+    cohort: str
+    serial: int
+    digest: str
+    stage: str
+    job: int
+    created_s: float
+    size_bytes: int
+    canary: str
+    note: str
+    outcomes: dict[str, int]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Everything that `status` shows."""
+
+    running: bool
+    cohorts: tuple[CohortReport, ...]
+    devices: tuple[DeviceReport, ...]
+    jobs: tuple[JobReport, ...]
+    patches: tuple[PatchReport, ...]
+    samples: int
+    samples_waiting: int
+    quarantine: dict[str, int]
+
+
+def read_report(state_dir: Path) -> Report:
+    """Read the state of the service in `state_dir`.
+
+    Raises:
+        ConfigError: there is no database, or it cannot be read.
+    """
+    with _opened(state_dir / DATABASE_NAME, "ro") as db:
+        return _Reader(db).report(running=is_held(state_dir))
+
+
+def order_rollback(state_dir: Path, cohort: str, *, to_base: bool) -> None:
+    """Leave an order that the service carries out within a second, or when it starts.
+
+    Raises:
+        ConfigError: there is no database, or no such cohort.
+    """
+    with _opened(state_dir / DATABASE_NAME, "rw") as db:
+        known = [str(row[0]) for row in db.execute("SELECT cohort FROM cohorts ORDER BY rowid")]
+        if cohort not in known:
+            raise ConfigError(f"unknown cohort {cohort!r}; known: {', '.join(known) or 'none'}")
+        db.execute("INSERT INTO orders (cohort, to_base) VALUES (?, ?)", (cohort, int(to_base)))
+
+
+class _Reader:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._cohort_of = {
+            (device, outbox, segment): cohort
+            for device, outbox, segment, cohort in db.execute(
+                "SELECT device, outbox, segment, cohort FROM segments"
+            )
+        }
+        self._devices = [decode_row(body, DeviceRow) for body in self._column("SELECT body FROM devices")]
+
+    def report(self, *, running: bool) -> Report:
+        patches = [
+            decode_row(body, PatchRow)
+            for body in self._column("SELECT body FROM patches ORDER BY cohort, serial")
+        ]
+        jobs = [decode_row(body, JobRow) for body in self._column("SELECT body FROM jobs ORDER BY job")]
+        counters = self._db.execute("SELECT name, value FROM counters ORDER BY name")
+        (samples,) = self._column("SELECT count(*) FROM samples")
+        placed = self._samples_by("cohort")
+        return Report(
+            running=running,
+            cohorts=tuple(self._cohorts(patches, placed)),
+            devices=tuple(self._device_reports()),
+            jobs=tuple(_job(row) for row in jobs),
+            patches=tuple(self._patch(row) for row in patches),
+            samples=int(samples),
+            samples_waiting=int(samples) - sum(placed.values()),
+            quarantine={str(name).removeprefix("quarantined."): int(value) for name, value in counters},
+        )
+
+    def _cohorts(self, patches: list[PatchRow], samples: dict[str, int]) -> Iterator[CohortReport]:
+        for body in self._column("SELECT body FROM cohorts ORDER BY rowid"):
+            row = decode_row(body, CohortRow)
+            mine = {patch.stage.value: patch.serial for patch in patches if patch.cohort == row.cohort}
+            present = tuple(device.device for device in self._devices if self._where(device) == row.cohort)
+            under_way = mine.get("canary") or mine.get("gated") or 0
+            count = samples.get(row.cohort, 0)
+            yield CohortReport(row.cohort, present, count, row.serial, mine.get("stable", 0), under_way)
+
+    def _device_reports(self) -> Iterator[DeviceReport]:
+        samples = self._samples_by("device")
+        for row in self._devices:
+            yield DeviceReport(
+                row.device,
+                row.online,
+                row.generation,
+                row.segment,
+                self._where(row),
+                samples.get(row.device, 0),
+                row.seen_s,
+            )
+
+    def _patch(self, row: PatchRow) -> PatchReport:
+        told = self._db.execute(
+            "SELECT device, state FROM outcomes JOIN messages USING (arrival)"
+            " WHERE patch = ? ORDER BY arrival",
+            (row.digest,),
+        )
+        outcomes: dict[str, int] = {}
+        for state in {str(device): str(state) for device, state in told}.values():
+            outcomes[state] = outcomes.get(state, 0) + 1
+        return PatchReport(
+            row.cohort,
+            row.serial,
+            row.digest,
+            row.stage.value,
+            row.job,
+            row.created_s,
+            len(row.sealed),
+            row.canary,
+            row.note,
+            outcomes,
+        )
+
+    def _samples_by(self, column: str) -> dict[str, int]:
+        joined = "samples JOIN messages USING (arrival)"
+        if column == "cohort":
+            joined += " JOIN segments USING (device, outbox, segment)"
+        rows = self._db.execute(f"SELECT {column}, count(*) FROM {joined} GROUP BY {column}")
+        return {str(name): int(count) for name, count in rows}
+
+    def _where(self, row: DeviceRow) -> str:
+        return str(self._cohort_of.get((row.device, row.outbox, row.segment), ""))
+
+    def _column(self, query: str) -> list[bytes]:
+        return [row[0] for row in self._db.execute(query)]
+
+
+def _job(row: JobRow) -> JobReport:
+    return JobReport(
+        row.job,
+        row.cohort,
+        row.strategy,
+        row.state,
+        row.samples,
+        row.started_s,
+        row.seconds,
+        row.serial,
+        row.note,
+        row.evidence,
+    )
+
+
+@contextmanager
+def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    if not path.is_file():
+        raise ConfigError(f"{path} is not there: has the service ever run with this configuration?")
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=10.0)
+    except sqlite3.Error as error:
+        raise ConfigError(f"{path} cannot be opened: {error}") from error
+    try:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version != SCHEMA_VERSION:
+            raise ConfigError(f"{path}: schema version {version}, this release reads {SCHEMA_VERSION}")
+        with db:
+            yield db
+    except sqlite3.Error as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    finally:
+        db.close()

@@ -1,0 +1,158 @@
+"""The daemon: one thread owns the core and the store, MQTT only enqueues, workers run the jobs.
+
+    paho's thread --MessageArrived--> inbox --> this thread: performer, core, store --> publish
+    worker thread <------StartJob---------------'     ^-------JobFinished-------- worker thread
+
+Ctrl-C and SIGTERM stop it between two batches; a job that is running is abandoned and started again by
+the next service, as it is after `kill -9`. Not here: decisions (`core`), building the parts (`wiring`).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.bundle.manifest import InputSpec
+from edgeadapt.clock import Instant
+from edgeadapt.errors import EdgeAdaptError, TransportError
+from edgeadapt_cloud.config import CloudConfig
+from edgeadapt_cloud.core.core import CloudCore
+from edgeadapt_cloud.core.effects import Note, OutboundEffect, Publish, StartJob
+from edgeadapt_cloud.core.events import Event, Tick
+from edgeadapt_cloud.core.job import AdapterPort
+from edgeadapt_cloud.io.blobs import FolderBlobs
+from edgeadapt_cloud.io.lock import StateLock
+from edgeadapt_cloud.io.mqtt import MqttLink
+from edgeadapt_cloud.io.ports import Blobs
+from edgeadapt_cloud.io.store import DATABASE_NAME, SqliteStore
+from edgeadapt_cloud.performer import Performer, run_job
+
+log = logging.getLogger("edgeadapt.cloud")
+
+IDLE_S = 0.5
+RETRY_S = 1.0
+BLOBS_NAME = "blobs"
+
+
+def system_now() -> Instant:
+    """The machine's clocks."""
+    return Instant(time.monotonic(), time.time())
+
+
+class Workers:
+    """Threads that run jobs; they are left behind when the service stops."""
+
+    def __init__(
+        self, count: int, adapter: AdapterPort, blobs: Blobs, spec: InputSpec, inbox: queue.Queue[Event]
+    ) -> None:
+        self._adapter, self._blobs, self._spec, self._inbox = adapter, blobs, spec, inbox
+        self._jobs: queue.Queue[StartJob] = queue.Queue()
+        for number in range(count):
+            threading.Thread(target=self._run, name=f"job-{number}", daemon=True).start()
+
+    def start(self, job: StartJob) -> None:
+        """Queue a job; its end comes back through the inbox."""
+        self._jobs.put(job)
+
+    def _run(self) -> None:
+        while True:
+            job = self._jobs.get()
+            self._inbox.put(run_job(job, self._adapter, self._blobs, self._spec))
+
+
+class Service:
+    """A running service. `serve` blocks until `stop` is set."""
+
+    def __init__(
+        self,
+        config: CloudConfig,
+        bundle: Bundle,
+        adapter: AdapterPort,
+        key: Ed25519PrivateKey,
+        state_dir: Path,
+        now: Callable[[], Instant] = system_now,
+    ) -> None:
+        self._config, self._bundle, self._adapter, self._key = config, bundle, adapter, key
+        self._state_dir = state_dir
+        self._now = now
+        self._inbox: queue.Queue[Event] = queue.Queue(config.mqtt.inbox)
+
+    def serve(self, stop: threading.Event) -> None:
+        """Run until `stop` is set.
+
+        Raises:
+            ConfigError: another service runs on the state folder, or a file cannot be used.
+        """
+        with StateLock(self._state_dir):
+            store = SqliteStore(
+                self._state_dir / DATABASE_NAME, quarantine_kept=self._config.cloud.quarantine_kept
+            )
+            link = MqttLink(self._config.mqtt, self._config.cloud.fleet, self._inbox)
+            try:
+                self._loop(store, link, stop)
+            finally:
+                link.stop()
+                store.close()
+
+    def _loop(self, store: SqliteStore, link: MqttLink, stop: threading.Event) -> None:
+        blobs = FolderBlobs(self._state_dir / BLOBS_NAME)
+        performer = Performer(self._core, store, blobs, self._now())
+        workers = Workers(
+            self._config.jobs.max_concurrent, self._adapter, blobs, self._bundle.manifest.input, self._inbox
+        )
+        link.start()
+        log.info("serving fleet %s, bundle %s", self._config.cloud.fleet, self._bundle.digest[:12])
+        while not stop.is_set():
+            batch = self._take(performer.core.next_deadline())
+            for effect in self._perform(performer, [*batch, Tick()], stop):
+                if isinstance(effect, Publish):
+                    link.publish(effect)
+                elif isinstance(effect, StartJob):
+                    workers.start(effect)
+                else:
+                    _log(effect)
+
+    def _core(self) -> CloudCore:
+        return CloudCore(self._config, self._bundle, self._key)
+
+    def _take(self, deadline_mono_s: float | None) -> list[Event]:
+        """Wait for an event until the deadline, then take what else is there."""
+        wait_s = IDLE_S
+        if deadline_mono_s is not None:
+            wait_s = min(wait_s, max(0.0, deadline_mono_s - self._now().mono_s))
+        batch: list[Event] = []
+        try:
+            batch.append(self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait())
+            while len(batch) < self._config.cloud.batch:
+                batch.append(self._inbox.get_nowait())
+        except queue.Empty:
+            pass  # the inbox is drained, or nothing came in time: both are normal
+        return batch
+
+    def _perform(
+        self, performer: Performer, batch: list[Event], stop: threading.Event
+    ) -> list[OutboundEffect]:
+        """Process a batch, again and again while the store cannot take it."""
+        while not stop.is_set():
+            try:
+                return performer.process(batch, self._now())
+            except TransportError as error:
+                log.error("cannot store, trying again: %s", error)
+                stop.wait(RETRY_S)
+            except EdgeAdaptError:
+                raise
+            except Exception:
+                log.exception("a defect met one of %d events; taking them one by one", len(batch))
+                return performer.process_each(batch, self._now())
+        return []
+
+
+def _log(note: Note) -> None:
+    log.info("%s", note.text)

@@ -1,0 +1,104 @@
+"""The report as tables for a terminal (rich). Reading it is in `io.report`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from edgeadapt.patch import Evidence
+from edgeadapt_cloud.io.report import Report
+
+
+def render(report: Report, console: Console | None = None) -> None:
+    """Print the report."""
+    out = console or Console()
+    state = "[green]running[/]" if report.running else "[yellow]not running[/]"
+    waiting = f", {report.samples_waiting} of them not yet in a cohort" if report.samples_waiting else ""
+    out.print(f"service {state}; {report.samples} samples{waiting}")
+    for table in (_cohorts(report), _devices(report), _jobs(report), _patches(report)):
+        if table.row_count:
+            out.print(table)
+    if report.quarantine:
+        counts = ", ".join(f"{reason} {count}" for reason, count in report.quarantine.items())
+        out.print(f"quarantined messages: {counts}")
+
+
+def _cohorts(report: Report) -> Table:
+    table = Table(title="Cohorts", title_justify="left")
+    for name in ("cohort", "devices there now", "samples", "last serial", "stable", "under way"):
+        table.add_column(name)
+    for row in report.cohorts:
+        table.add_row(
+            row.cohort,
+            ", ".join(row.devices) or "-",
+            str(row.samples),
+            str(row.serial),
+            _serial(row.stable),
+            _serial(row.under_way),
+        )
+    return table
+
+
+def _devices(report: Report) -> Table:
+    table = Table(title="Devices", title_justify="left")
+    for name in ("device", "online", "cohort", "segment", "generation", "samples", "last heard"):
+        table.add_column(name)
+    for row in report.devices:
+        table.add_row(
+            row.device,
+            "yes" if row.online else "no",
+            row.cohort or "-",
+            str(row.segment) if row.segment >= 0 else "-",
+            row.generation[:24] or "-",
+            str(row.samples),
+            _clock(row.seen_s),
+        )
+    return table
+
+
+def _jobs(report: Report) -> Table:
+    table = Table(title="Jobs", title_justify="left")
+    for name in ("job", "cohort", "strategy", "samples", "seconds", "result", "gate"):
+        table.add_column(name)
+    for row in report.jobs:
+        result = row.state if not row.serial else f"{row.state} as serial {row.serial}"
+        gate = "\n".join(map(_check, row.evidence)) or row.note or "-"
+        table.add_row(
+            str(row.job), row.cohort, row.strategy, str(row.samples), f"{row.seconds:.1f}", result, gate
+        )
+    return table
+
+
+def _patches(report: Report) -> Table:
+    table = Table(title="Patches", title_justify="left")
+    for name in ("cohort", "serial", "stage", "made", "bytes", "canary", "devices", "note"):
+        table.add_column(name)
+    for row in report.patches:
+        devices = ", ".join(f"{count} {state}" for state, count in sorted(row.outcomes.items()))
+        table.add_row(
+            row.cohort,
+            str(row.serial),
+            row.stage,
+            _clock(row.created_s),
+            str(row.size_bytes),
+            row.canary or "-",
+            devices or "-",
+            row.note or "-",
+        )
+    return table
+
+
+def _check(evidence: Evidence) -> str:
+    mark = "[green]ok[/]" if evidence.passed else "[red]no[/]"
+    detail = f" ({evidence.detail})" if evidence.detail else ""
+    return f"{mark} {evidence.check} {evidence.value:.4g} against {evidence.bound:.4g}{detail}"
+
+
+def _serial(serial: int) -> str:
+    return str(serial) if serial else "-"
+
+
+def _clock(wall_s: float) -> str:
+    return datetime.fromtimestamp(wall_s).strftime("%Y-%m-%d %H:%M:%S") if wall_s else "-"
