@@ -19,7 +19,7 @@ import numpy as np
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edgeadapt.bundle import Bundle
+from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import ConfigError, Refusal, TrustError, WireError
 from edgeadapt.patch.patch import Patch, PatchHeader

@@ -46,7 +46,9 @@ class Radio:
         self.patches: list[Patch] = []
         self._unacked: dict[int, tuple[str, bytes]] = {}
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
-        self._client.on_message = lambda client, data, message: self.got.put((message.topic, message.payload))
+        self._client.on_message = lambda client, data, message: self.got.put(
+            (message.topic, bytes(message.payload))
+        )
         self._client.connect("127.0.0.1", port)
         self._client.subscribe(
             [(f"edgeadapt/v1/{FLEET}/{name}/down/#", 1), (f"edgeadapt/v1/{FLEET}/cohort/#", 1)]

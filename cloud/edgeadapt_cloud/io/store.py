@@ -43,8 +43,8 @@ _CHECKED_BYTES = 256 << 20
 class SqliteStore:
     """`io.ports.Store` in one file, or in memory."""
 
-    def __init__(self, path: Path | None, *, quarantine_kept: int = 1000) -> None:
-        """Open or make the database at `path` (None: in memory).
+    def __init__(self, path: Path | None, *, quarantine_kept: int = 1000, timeout_s: float = 10.0) -> None:
+        """Open or make the database at `path` (None: in memory); a lock is waited for up to `timeout_s`.
 
         Raises:
             ConfigError: it cannot be opened, is damaged, or is of another version.
@@ -53,7 +53,7 @@ class SqliteStore:
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=10.0)
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=timeout_s)
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(f"{path}: cannot be opened as a database: {error}") from error
         try:

@@ -1,0 +1,133 @@
+"""One transaction per batch: what cannot be stored is not acknowledged, and the core forgets it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeadapt.bundle.manifest import InputSpec
+from edgeadapt.errors import TransportError
+from edgeadapt_cloud.core.core import CloudCore
+from edgeadapt_cloud.core.effects import Publish, StartJob
+from edgeadapt_cloud.core.events import Event, JobFailed, JobFinished, MessageArrived, Tick
+from edgeadapt_cloud.core.job import JobRequest
+from edgeadapt_cloud.core.rows import CohortRow, Record, SignatureRow
+from edgeadapt_cloud.io.blobs import MemoryBlobs
+from edgeadapt_cloud.io.store import SqliteStore
+from edgeadapt_cloud.performer import Performer, run_job
+from tests.cloud.fleet import BUNDLE, KEY, REFUSED, DeviceDouble, FixedAdapter, at, config, png
+
+SPEC = InputSpec(1, 8, 8)
+
+
+class FullDisk(SqliteStore):
+    """The real store, whose disk is full when `full` is set: cohorts cannot be written."""
+
+    full = False
+
+    def save(self, record: Record) -> None:
+        """Fail in the middle of a transaction."""
+        if self.full and isinstance(record, CohortRow):
+            raise TransportError("the database: disk I/O error")
+        super().save(record)
+
+
+def made(store: SqliteStore, core: type[CloudCore] = CloudCore) -> Performer:
+    """A performer over `store`."""
+    return Performer(lambda: core(config(), BUNDLE, KEY), store, MemoryBlobs(), at(0))
+
+
+def arrived(*messages: tuple[str, bytes]) -> list[Event]:
+    """Events, and the tick that sends what is due."""
+    return [*(MessageArrived(*message) for message in messages), Tick()]
+
+
+def test_failing_store_acknowledges_nothing_and_a_resend_succeeds() -> None:
+    store, device = FullDisk(None), DeviceDouble("one")
+    performer = made(store)
+    messages = [device.sample(), device.signature()]
+    store.full = True
+    with pytest.raises(TransportError):
+        performer.process(arrived(*messages), at(1))
+    assert performer.process([Tick()], at(2)) == []
+    assert not store.snapshot().samples, "the sample before the failure is undone with the rest"
+    assert not performer.core.cohorts.rows
+    store.full = False
+    outbound = performer.process(arrived(*messages), at(3))
+    topics = [effect.topic for effect in outbound if isinstance(effect, Publish)]
+    assert [topic.rsplit("/", 1)[1] for topic in topics] == ["assign", "ack"]
+    assert len(store.snapshot().samples) == 1
+
+
+def test_locked_database_is_a_transport_error(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.sqlite"
+    store = SqliteStore(path, timeout_s=0.05)
+    performer = made(store)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(TransportError, match="locked"):
+        performer.process(arrived(DeviceDouble("one").sample()), at(1))
+    other.execute("ROLLBACK")
+    other.close()
+    assert performer.process(arrived(DeviceDouble("one").sample()), at(2))
+    store.close()
+
+
+class Defective(CloudCore):
+    """A core with a defect that the signatures of one device meet."""
+
+    def _signature(self, row: SignatureRow, now: object) -> list[object]:  # type: ignore[override]
+        if row.origin.device == "poison":
+            raise ZeroDivisionError("a defect")
+        return super()._signature(row, now)  # type: ignore[arg-type,return-value]
+
+
+def test_message_that_meets_a_defect_is_set_aside_and_the_others_go_on() -> None:
+    store = SqliteStore(None)
+    performer = made(store, Defective)
+    poison, good = DeviceDouble("poison"), DeviceDouble("good")
+    batch = arrived(good.signature(), poison.signature(), good.sample())
+    with pytest.raises(ZeroDivisionError):
+        performer.process(batch, at(1))
+    outbound = performer.process_each(batch, at(1))
+    acks = [
+        effect.topic for effect in outbound if isinstance(effect, Publish) and effect.topic.endswith("ack")
+    ]
+    assert sorted(topic.split("/")[3] for topic in acks) == ["good", "poison"]
+    assert performer.core.counters["quarantined.defect"] == 1
+    saved = store.snapshot()
+    assert (len(saved.samples), len(saved.signatures), len(saved.cohorts)) == (1, 1, 1)
+
+
+def request(*digests: str) -> JobRequest:
+    """A request for these samples."""
+    zero = np.zeros(2, np.float32)
+    return JobRequest("c", BUNDLE.digest, 1, "anchored", digests, zero, zero + 1, 10, 1, b"", {})
+
+
+def test_job_leaves_out_samples_that_cannot_be_read() -> None:
+    blobs, adapter = MemoryBlobs(), FixedAdapter(verdict=REFUSED)
+    blobs.put("good", png(1))
+    blobs.put("cut", png(2)[:-40])
+    blobs.put("wide", png(3, (8, 9)))
+    job = StartJob(request("cut", "good", "wide", "absent"), ("adapt", "uniform", "adapt", "adapt"))
+    ended = run_job(job, adapter, blobs, SPEC)
+    assert isinstance(ended, JobFinished)
+    assert adapter.requests[0].sample_ids == ("good",)
+    assert adapter.lanes == [["uniform"]]
+    assert adapter.images[0].shape == (1, 8, 8, 1)
+
+
+def test_job_without_a_readable_sample_fails_and_says_so() -> None:
+    ended = run_job(StartJob(request("absent"), ("adapt",)), FixedAdapter(), MemoryBlobs(), SPEC)
+    assert ended == JobFailed(1, "none of its samples can be read")
+
+
+def test_job_whose_adapter_has_a_defect_fails_with_its_words() -> None:
+    blobs = MemoryBlobs()
+    blobs.put("good", png(1))
+    ended = run_job(StartJob(request("good"), ("adapt",)), FixedAdapter(error=KeyError("conv1")), blobs, SPEC)
+    assert ended == JobFailed(1, "KeyError: 'conv1'")
