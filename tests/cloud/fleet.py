@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -47,6 +48,7 @@ from edgeadapt_cloud.core.job import ImageArray, JobRequest, JobResult, Verdict
 from edgeadapt_cloud.local import LocalCloud
 from tests.core.bundles import bundle as toy_bundle
 
+OutcomeState = Literal["trial", "confirmed", "reverted", "refused", "reapplied"]
 FLEET = "test"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TRUSTED = TrustedKeys([KEY.public_key().public_bytes_raw()])
@@ -167,7 +169,7 @@ class DeviceDouble:
         )
         return self._wire("signature", msgspec.structs.replace(message, **changes))
 
-    def outcome(self, cohort: str, patch: Patch, state: str, reason: str = "") -> tuple[str, bytes]:
+    def outcome(self, cohort: str, patch: Patch, state: OutcomeState, reason: str = "") -> tuple[str, bytes]:
         """What became of a patch."""
         message = Outcome(
             outbox=self.outbox,
@@ -175,7 +177,7 @@ class DeviceDouble:
             cohort=cohort,
             serial=patch.header.serial,
             patch=patch.digest,
-            state=state,  # type: ignore[arg-type]
+            state=state,
             reason=reason,
         )
         return self._wire("outcome", message)

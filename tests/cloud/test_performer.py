@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from edgeadapt.bundle.manifest import InputSpec
+from edgeadapt.clock import Instant
 from edgeadapt.errors import TransportError
 from edgeadapt_cloud.core.core import CloudCore
-from edgeadapt_cloud.core.effects import Publish, StartJob
+from edgeadapt_cloud.core.effects import Effect, Publish, StartJob
 from edgeadapt_cloud.core.events import Event, JobFailed, JobFinished, MessageArrived, Tick
 from edgeadapt_cloud.core.job import JobRequest
 from edgeadapt_cloud.core.rows import CohortRow, Record, SignatureRow
@@ -79,10 +80,10 @@ def test_locked_database_is_a_transport_error(tmp_path: Path) -> None:
 class Defective(CloudCore):
     """A core with a defect that the signatures of one device meet."""
 
-    def _signature(self, row: SignatureRow, now: object) -> list[object]:  # type: ignore[override]
+    def _signature(self, row: SignatureRow, now: Instant) -> list[Effect]:
         if row.origin.device == "poison":
             raise ZeroDivisionError("a defect")
-        return super()._signature(row, now)  # type: ignore[arg-type,return-value]
+        return super()._signature(row, now)
 
 
 def test_message_that_meets_a_defect_is_set_aside_and_the_others_go_on() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,8 +19,8 @@ ZERO = np.zeros(2, np.float32)
 
 def made(**changes: float | int) -> Cohorts:
     """Clustering with join 0.5 and leave 0.7."""
-    settings = {"join_distance": 0.5, "leave_distance": 0.7, **changes}
-    return Cohorts(CohortConfig(**settings), BUNDLE.digest, BUNDLE.calibration)  # type: ignore[arg-type]
+    base = CohortConfig(join_distance=0.5, leave_distance=0.7)
+    return Cohorts(msgspec.structs.replace(base, **changes), BUNDLE.digest, BUNDLE.calibration)
 
 
 def report(

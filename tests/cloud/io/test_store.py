@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,9 +53,9 @@ JOB = JobRow(
 )
 
 
-def same(a: object, b: object) -> bool:
+def same(a: Any, b: Any) -> bool:
     """Equality of rows that hold arrays."""
-    for field in fields(a):  # type: ignore[arg-type]
+    for field in fields(a):
         left, right = getattr(a, field.name), getattr(b, field.name)
         if isinstance(left, np.ndarray):
             equal = left.dtype == right.dtype and np.array_equal(left, right)
