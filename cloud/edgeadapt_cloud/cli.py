@@ -108,9 +108,7 @@ def status(config_path: Path, as_json: bool) -> None:
 @group.command()
 @_CONFIG
 @click.option("--cohort", required=True, help="Name of the cohort, as `status` shows it.")
-@click.option(
-    "--to-base", is_flag=True, help="Back to the bundle as installed, not to the previous patch."
-)
+@click.option("--to-base", is_flag=True, help="Back to the bundle as installed, not to the previous patch.")
 def rollback(config_path: Path, cohort: str, to_base: bool) -> None:
     """Take a cohort back to its previous patch, or to the base bundle.
 

@@ -73,10 +73,11 @@ class BundleSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CohortConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How devices in the same domain are found. Distances are in source standard deviations."""
 
-    # A new segment joins the nearest cohort within this distance, else it founds one.
-    join_distance: float = 0.5
+    # A new segment joins the nearest cohort within this distance, else it founds one. To this and the
+    # next, the chance distance of two windows is added: sqrt(1/n + 1/m) for n and m frames.
+    join_distance: float = 0.25
     # A segment leaves its cohort only when a later report is farther than this.
-    leave_distance: float = 0.7
+    leave_distance: float = 0.4
     # Reports over fewer frames are kept but not clustered.
     min_frames: int = 16
     # A cohort's centroid remembers this many frames.
@@ -99,7 +100,7 @@ class JobConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Jobs at the same time, over all cohorts.
     max_concurrent: int = 1
     # Cohorts nearer to the source than this (source standard deviations) need no adaptation.
-    min_drift: float = 0.15
+    min_drift: float = 0.08
 
 
 class RolloutConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -167,6 +168,7 @@ def check(config: CloudConfig) -> CloudConfig:
             "cohorts.leave_distance: must be at least join_distance",
             config.cohorts.leave_distance >= config.cohorts.join_distance,
         ),
+        ("cohorts.centroid_frames: must be at least 8", config.cohorts.centroid_frames >= 8),
         ("jobs.min_new: must be at least 1", config.jobs.min_new >= 1),
         ("jobs.growth: must be more than 1", config.jobs.growth > 1),
         ("jobs.max_samples: must be at least min_new", config.jobs.max_samples >= config.jobs.min_new),

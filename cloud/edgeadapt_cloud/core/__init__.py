@@ -1,1 +1,1 @@
-"""The cloud's decisions: no I/O, no clock, no threads (see `core.service`)."""
+"""The cloud's decisions: no I/O, no clock, no threads (see `core.core`)."""

@@ -2,13 +2,18 @@
 
 A cohort is (bundle, domain). A segment (one stretch of one domain on one device) joins the nearest
 cohort within `join_distance`, else it founds one; it leaves only when a later report lies beyond
-`leave_distance` (hysteresis, so that noise moves nobody back and forth). Names are stable and numbers
-are never used again. Distances are `edgeadapt.signature.distance`, in source standard deviations.
-Not here: samples and statistics (`core.pool`), messages to devices (`core.service`).
+`leave_distance` (hysteresis, so that noise moves nobody back and forth). Both grow by the distance that
+two windows of one domain have by chance, so a short first window does not split a domain. If it does,
+a segment that is alone in its cohort joins another as soon as a longer window shows that they are one.
+Names are stable and numbers are never used again. Distances are `edgeadapt.signature.distance`, in
+source standard deviations.
+Not here: samples and statistics (`core.pool`), messages to devices (`core.members`).
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -38,11 +43,13 @@ class Cohorts:
         self._calibration = calibration
         self.rows: dict[str, CohortRow] = {}
         self.segments: dict[SegmentKey, str] = {}
+        self._size: Counter[str] = Counter()
 
     def restore(self, cohorts: Iterable[CohortRow], segments: Iterable[SegmentRow]) -> None:
         """Take up where the store left off."""
         self.rows = {row.cohort: row for row in cohorts}
         self.segments = {(row.device, row.outbox, row.segment): row.cohort for row in segments}
+        self._size = Counter(self.segments.values())
 
     def place(self, report: SignatureRow) -> str | None:
         """Assign the report's segment and move the centroid.
@@ -53,9 +60,11 @@ class Cohorts:
         key = (report.origin.device, report.origin.outbox, report.segment)
         if report.frames < self.config.min_frames:
             return self.segments.get(key)
-        name = self._stay(key, report.vector) or self._nearest(report.vector) or self._found(report.vector)
+        name = self._stay(key, report) or self._nearest(report) or self._found(report.vector)
         if name is None:
             return self.segments.get(key)
+        self._size.subtract([self.segments[key]] if key in self.segments else [])
+        self._size[name] += 1
         self.segments[key] = name
         self._move_centroid(name, report)
         return name
@@ -74,14 +83,23 @@ class Cohorts:
         if isinstance(record, CohortRow):
             self.rows[record.cohort] = record
 
-    def _stay(self, key: SegmentKey, vector: FloatArray) -> str | None:
+    def _stay(self, key: SegmentKey, report: SignatureRow) -> str | None:
+        """The segment's cohort, unless it is too far away by now or the segment can be reunited."""
         name = self.segments.get(key)
-        if name is None or self._distance(self.rows[name].centroid, vector) > self.config.leave_distance:
+        if name is None:
             return None
-        return name
+        row = self.rows[name]
+        if self._distance(row.centroid, report.vector) > self.config.leave_distance + _noise(row, report):
+            return None
+        alone = row.serial == 0 and self._size[name] == 1
+        return (self._nearest(report, besides=name) if alone else None) or name
 
-    def _nearest(self, vector: FloatArray) -> str | None:
-        near = [(self._distance(row.centroid, vector), row.number, name) for name, row in self.rows.items()]
+    def _nearest(self, report: SignatureRow, besides: str = "") -> str | None:
+        near = [
+            (self._distance(row.centroid, report.vector) - _noise(row, report), row.number, name)
+            for name, row in self.rows.items()
+            if name != besides
+        ]
         best = min(near, default=None)
         return best[2] if best is not None and best[0] <= self.config.join_distance else None
 
@@ -95,10 +113,16 @@ class Cohorts:
 
     def _move_centroid(self, name: str, report: SignatureRow) -> None:
         row = self.rows[name]
-        frames = min(row.frames + report.frames, self.config.centroid_frames)
-        share = min(1.0, report.frames / max(frames, 1))
-        centroid = (row.centroid + share * (report.vector - row.centroid)).astype(np.float32)
-        self.rows[name] = replace(row, centroid=centroid, frames=frames)
+        # One report, however many frames it claims, moves a grown centroid by an eighth at most.
+        weight = max(1, min(report.frames, self.config.centroid_frames // 8))
+        frames = min(row.frames + weight, self.config.centroid_frames)
+        centroid = row.centroid + min(1.0, weight / frames) * (report.vector - row.centroid)
+        self.rows[name] = replace(row, centroid=centroid.astype(np.float32), frames=frames)
 
     def _distance(self, a: FloatArray, b: FloatArray) -> float:
         return distance(a, b, self._calibration)
+
+
+def _noise(row: CohortRow, report: SignatureRow) -> float:
+    """Root mean square distance that two windows of one domain have by chance: sqrt(1/n + 1/m)."""
+    return math.sqrt(1.0 / max(row.frames, 1) + 1.0 / report.frames)

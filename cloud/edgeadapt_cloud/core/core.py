@@ -38,9 +38,10 @@ from edgeadapt_cloud.core.jobs import Jobs
 from edgeadapt_cloud.core.launch import Launcher
 from edgeadapt_cloud.core.members import Members
 from edgeadapt_cloud.core.pool import Pool, SampleRef
-from edgeadapt_cloud.core.release import Draft, Release
+from edgeadapt_cloud.core.release import Release
 from edgeadapt_cloud.core.rollout import Signal
 from edgeadapt_cloud.core.rows import OutcomeRow, RejectedRow, SampleRow, SignatureRow, Snapshot
+from edgeadapt_cloud.core.standing import Draft
 
 
 class CloudCore:

@@ -2,7 +2,7 @@
 
 The device's name is taken from the topic, never from the payload. Everything that can be wrong with a
 message is found here: topic, structure, version, digest, sizes and shapes against the bundle, image
-headers. Not here: committing, deduplication and acknowledging (`core.service`), decoding of pixels.
+headers. Not here: committing, deduplication and acknowledging (`core.core`), decoding of pixels.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ its own outcome, or its deadline. Not here: the table of stages (`core.rollout`)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,8 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
-from edgeadapt.errors import Refusal
-from edgeadapt.patch import Evidence, Patch, PatchHeader, check_fit, seal
+from edgeadapt.patch import Patch, PatchHeader, check_fit, seal
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Channel, Outcome
 from edgeadapt.wire.topics import patch as patch_topic
@@ -26,48 +25,7 @@ from edgeadapt_cloud.config import RolloutConfig
 from edgeadapt_cloud.core.effects import Effect, Note, Publish, Save
 from edgeadapt_cloud.core.rollout import UNSETTLED, Signal, Stage, advance
 from edgeadapt_cloud.core.rows import CohortRow, OutcomeRow, PatchRow
-
-# Refusals that say nothing about the patch: the device knows better, is elsewhere, or has another clock.
-_INNOCENT = {Refusal.OLD_SERIAL.value, Refusal.WRONG_COHORT.value, Refusal.EXPIRED.value}
-
-
-@dataclass(slots=True)
-class CohortRelease:
-    """The patches of one cohort that still matter.
-
-    Attributes:
-        current: the one whose rollout is under way, if any.
-        stable: what the stable channel holds, if anything.
-        previous: what it held before, for going back.
-        deadline_mono_s: when the canary's time is up.
-        verdicts: device to True (confirmed) or False (reverted), for the stable patch.
-        tried_by: devices that were sent the current patch as canary.
-        listener: the device on the canary channel: the last canary, until another is chosen. It stays
-            there after a halt, so that it gets the way back even when it was away.
-        recall: that way back: what the canary channel holds after a halt.
-    """
-
-    current: PatchRow | None = None
-    stable: PatchRow | None = None
-    previous: PatchRow | None = None
-    deadline_mono_s: float | None = None
-    verdicts: dict[str, bool] = field(default_factory=dict)
-    tried_by: set[str] = field(default_factory=set)
-    listener: str = ""
-    recall: PatchRow | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A patch before it has a serial: what it is made of and why."""
-
-    values: Mapping[str, FloatArray]
-    signature: FloatArray
-    strategy: str
-    samples: int
-    evidence: tuple[Evidence, ...]
-    job: int = 0
-    note: str = ""
+from edgeadapt_cloud.core.standing import CohortRelease, Draft, judgement
 
 
 class Release:
@@ -96,7 +54,7 @@ class Release:
             elif row.stage is Stage.RETIRED:
                 state.previous = row
         for told in outcomes:
-            stable, good = self.of(told.outcome.cohort).stable, _judgement(told.outcome)
+            stable, good = self.of(told.outcome.cohort).stable, judgement(told.outcome)
             if good is not None and stable is not None and stable.digest == told.outcome.patch:
                 self.of(told.outcome.cohort).verdicts[told.origin.device] = good
 
@@ -196,7 +154,7 @@ class Release:
     def outcome(self, device: str, outcome: Outcome, cohort: CohortRow, now: Instant) -> list[Effect]:
         """What a device made of a patch; counts only if it concerns the current or the stable one."""
         state = self.of(cohort.cohort)
-        good = _judgement(outcome)
+        good = judgement(outcome)
         if good is None:
             return []
         current = state.current
@@ -311,10 +269,3 @@ class Release:
 
     def _clear_canary(self, cohort: str) -> Publish:
         return Publish(patch_topic(self._fleet, cohort, "canary"), b"", retain=True)
-
-
-def _judgement(outcome: Outcome) -> bool | None:
-    """True for a patch that a device keeps, False for one that it reverted or refused, else None."""
-    if outcome.state == "refused":
-        return None if outcome.reason.split(":", 1)[0].strip() in _INNOCENT else False
-    return {"confirmed": True, "reverted": False}.get(outcome.state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -18,13 +20,13 @@ ZERO = np.zeros(2, np.float32)
 
 
 def made(**changes: float | int) -> Cohorts:
-    """Clustering with join 0.5 and leave 0.7."""
+    """Clustering with join 0.5 and leave 0.7; reports are over so many frames that chance plays no part."""
     base = CohortConfig(join_distance=0.5, leave_distance=0.7)
     return Cohorts(msgspec.structs.replace(base, **changes), BUNDLE.digest, BUNDLE.calibration)
 
 
 def report(
-    position: float, device: str = "d", segment: int = 1, frames: int = 64, sequence: int = 1
+    position: float, device: str = "d", segment: int = 1, frames: int = 1 << 20, sequence: int = 1
 ) -> SignatureRow:
     """A report `position` source standard deviations away from the source, in every feature."""
     vector = (position * STD).astype(np.float32)
@@ -53,11 +55,40 @@ def test_nearest_wins() -> None:
 def test_hysteresis_keeps_a_segment_that_drifts_a_little() -> None:
     cohorts = made()
     home = cohorts.place(report(2.0))
-    cohorts.place(report(2.0, "anchor", frames=100_000))
+    cohorts.place(report(2.0, "anchor"))
     assert cohorts.place(report(2.65, sequence=2)) == home, "beyond joining, within leaving"
     moved = cohorts.place(report(3.0, sequence=3))
     assert moved != home
     assert cohorts.segments["d", "box", 1] == moved
+
+
+def test_short_windows_are_granted_their_noise() -> None:
+    near = [report(2.0, "a", frames=48), report(2.6, "b", frames=48)]
+    cohorts = made()
+    assert cohorts.place(near[0]) == cohorts.place(near[1]), "0.6 is within 0.5 + sqrt(2/48)"
+    cohorts = made()
+    assert cohorts.place(report(2.0, "a")) != cohorts.place(report(2.6, "b"))
+
+
+def test_segment_split_off_by_chance_is_reunited_by_a_longer_window() -> None:
+    cohorts = made()
+    home = cohorts.place(report(2.0, "a"))
+    strange = cohorts.place(report(2.8, "b", frames=64))
+    assert strange != home
+    assert cohorts.place(report(2.4, "b", frames=256, sequence=2)) == home
+
+
+def test_cohort_with_patches_or_company_is_not_given_up() -> None:
+    for lonely in (True, False):
+        cohorts = made()
+        cohorts.place(report(2.0, "a"))
+        other = cohorts.place(report(2.8, "b", frames=64))
+        assert other is not None
+        if lonely:
+            cohorts.update(replace(cohorts.rows[other], serial=1))
+        else:
+            cohorts.place(report(2.8, "c", frames=64))
+        assert cohorts.place(report(2.45, "b", frames=64, sequence=2)) == other
 
 
 def test_stranger_at_the_same_distance_founds_its_own() -> None:
@@ -91,6 +122,15 @@ def test_centroid_is_the_mean_weighted_by_frames() -> None:
     assert cohorts.drift(name) == pytest.approx(2.1, abs=1e-5)
 
 
+def test_one_loud_report_cannot_carry_a_grown_cohort_away() -> None:
+    cohorts = made()
+    for sequence in range(20):
+        cohorts.place(report(2.0, sequence=sequence))
+    name = cohorts.place(report(2.4, "loud", frames=1 << 40))
+    assert name is not None
+    assert cohorts.drift(name) == pytest.approx(2.05, abs=1e-3)
+
+
 def test_restored_clustering_decides_alike_and_numbers_go_on() -> None:
     cohorts = made()
     for position, device in ((2.0, "a"), (4.0, "b"), (2.2, "c")):
@@ -114,6 +154,6 @@ def test_every_placed_segment_has_a_cohort_within_reach(steps: list[tuple[float,
         assert name is not None
         assert cohorts.segments[f"d{device}", "box", segment] == name
         offset = float(np.mean(cohorts.rows[name].centroid / STD)) - position
-        assert abs(offset) <= 0.7 + 1e-4
+        assert abs(offset) <= 0.72
     numbers = [row.number for row in cohorts.rows.values()]
     assert len(set(numbers)) == len(numbers)
