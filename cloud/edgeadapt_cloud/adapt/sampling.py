@@ -75,9 +75,12 @@ def stratum_weights(probabilities: Tensor, uniform: Tensor, unseen: Tensor) -> T
 def weighted_mean(values: Tensor, weights: Tensor) -> tuple[float, float]:
     """Mean and its standard error, of float32 [M] under weights [M] that sum to 1.
 
-    One further difference of size 1, worth as much as the heaviest sample, is put into the error, so that
-    a handful of equal values does not look certain.
+    The heaviest sample is counted once more with the average square deviation, so that a stratum of a
+    few equal values does not look certain.
     """
     mean = float((weights * values).sum())
-    spread = float((weights**2 * (values - mean) ** 2).sum()) + float(weights.max()) ** 2
-    return mean, math.sqrt(spread)
+    squares = (values - mean) ** 2
+    variance = float((weights**2 * squares).sum()) + float(weights.max()) ** 2 * float(
+        (weights * squares).sum()
+    )
+    return mean, math.sqrt(variance)

@@ -41,11 +41,11 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     # Optimiser steps; the learning rate falls along a cosine.
     steps: int = 100
-    learning_rate: float = 0.15
+    learning_rate: float = 0.3
     momentum: float = 0.9
     # Uploads and labelled source images per step.
-    batch: int = 64
-    replay_batch: int = 48
+    batch: int = 48
+    replay_batch: int = 64
     # Weight of cross-entropy against the teacher's class, next to Kullback-Leibler divergence.
     hard_label_weight: float = 1.0 / 3.0
     # Sample weights exp(E_max - E_teacher) with E_max = this share of ln K, capped.
@@ -54,9 +54,9 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Weight of the entropy of the mean prediction, which is maximised.
     diversity_weight: float = 0.1
     # Weight of cross-entropy on labelled source replay.
-    replay_weight: float = 1.0
+    replay_weight: float = 3.0
     # After every step, theta <- d theta + (1 - d) theta_source.
-    source_ensembling: float = 0.99
+    source_ensembling: float = 0.995
     # Mirror images at random; off for data where left and right differ in meaning.
     flip: bool = True
     # Largest shift of a training image, pixels.
@@ -64,6 +64,11 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Share of the training samples on which checkpoints are compared, and how often (steps).
     validation_share: float = 0.15
     validate_every: int = 10
+    # In the end the values go back to these shares of the way, one after the other, until accuracy on
+    # this many replayed source images is not lower than the base bundle's by more than this (0 to 1).
+    rein_shares: tuple[float, ...] = (0.85, 0.7, 0.5)
+    rein_images: int = 1024
+    rein_loss: float = 0.007
 
 
 class CemaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

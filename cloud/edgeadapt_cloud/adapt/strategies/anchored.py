@@ -5,7 +5,8 @@ every batch is normalised by its own moments, and the patch carries the statisti
 under the new affine values. Against forgetting there are labelled source replay (normalised as source
 data) and source-weight ensembling (ROID, Marsden et al., WACV 2024); against noise sample weights
 exp(E_max - E) (EATA, Niu et al., ICML 2022) on the teacher's entropy; against collapse the entropy of
-the mean prediction. No state is carried: each job starts at the base bundle and sees the whole pool.
+the mean prediction; and in the end the values go back towards the source as far as replay accuracy asks
+(WiSE-FT). No state is carried: each job starts at the base bundle and sees the whole pool.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def anchored(lesson: Lesson) -> Taught:
     optimiser = torch.optim.SGD(
         parameters, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0
     )
-    best = Checkpoint(parameters)  # while nothing is held back it follows the last step
+    best = Checkpoint(parameters)
     for step in range(settings.steps):
-        if step % settings.validate_every == 0:
+        if step >= settings.steps // 2 and step % settings.validate_every == 0:
             best.offer(_divergence(lesson, held_back), step)
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * step / settings.steps)) / 2
@@ -47,8 +48,11 @@ def anchored(lesson: Lesson) -> Taught:
                 parameter.lerp_(anchor, 1.0 - settings.source_ensembling)
     best.offer(_divergence(lesson, held_back), settings.steps)
     best.restore()
+    share = rein_in(lesson)
     lesson.statistics.settle(student)
-    return Taught(student.values(), b"", f"step {best.step} of {settings.steps} was best")
+    return Taught(
+        student.values(), b"", f"step {best.step} of {settings.steps} was best, {share:.2f} of it kept"
+    )
 
 
 def sample_weights(labels: Tensor, settings: AnchoredSettings) -> Tensor:
@@ -75,8 +79,37 @@ def distillation_loss(logits: Tensor, labels: Tensor, weights: Tensor, settings:
     return loss + settings.diversity_weight * (mean * mean.clamp_min(1e-9).log()).sum()
 
 
+def rein_in(lesson: Lesson) -> float:
+    """Go back towards the source until replay accuracy has not fallen too far; returns the share kept.
+
+    Interpolating between the source's and the taught weights gives the best of both on the way
+    (WiSE-FT, Wortsman et al., CVPR 2022). Share 0 is the base bundle.
+    """
+    settings, student = lesson.settings.anchored, lesson.student
+    images, labels = lesson.source.draw(settings.rein_images, lesson.generator)
+    taught = [parameter.detach().clone() for parameter in student.affine_parameters()]
+    allowed = None
+    for share in (0.0, 1.0, *settings.rein_shares):
+        with torch.no_grad():
+            for parameter, anchor, value in zip(
+                student.affine_parameters(), student.base_affine(), taught, strict=True
+            ):
+                parameter.copy_(torch.lerp(anchor, value, share))
+        with batch_statistics(student.network):
+            correct = float((student.probabilities(images).argmax(dim=1) == labels).float().mean())
+        if allowed is None:
+            allowed = correct - settings.rein_loss
+        elif correct >= allowed:
+            return share
+    student.load({})
+    return 0.0
+
+
 class Checkpoint:
-    """The best affine values so far, by divergence on samples that were not trained on."""
+    """The best affine values so far, by divergence on samples that were not trained on.
+
+    Asked only once the learning rate has fallen: before, divergence says little about the end.
+    """
 
     def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
         self._parameters = parameters

@@ -28,22 +28,26 @@ from edgeadapt_cloud.adapt.strategies.base import STRATEGIES, Lesson, Taught
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """A network under test-time batch renormalisation, with its optimiser."""
+    """A network under test-time batch renormalisation; without norm layers it stays as it is."""
 
     network: nn.Module
-    optimiser: torch.optim.SGD
+    parameters: tuple[nn.Parameter, ...]
+    optimiser: torch.optim.SGD | None
 
     @staticmethod
     def of(network: nn.Module, learning_rate: float, settings: CemaSettings) -> Learner:
         """Put renormalisation into a copy of `network`; its norm affine parameters learn."""
         renormed = renormalised(network, momentum=settings.norm_momentum)
-        optimiser = torch.optim.SGD(affine_parameters(renormed), lr=learning_rate, momentum=settings.momentum)
-        return Learner(renormed, optimiser)
+        parameters = affine_parameters(renormed)
+        if not parameters:
+            return Learner(renormed, (), None)
+        optimiser = torch.optim.SGD(parameters, lr=learning_rate, momentum=settings.momentum)
+        return Learner(renormed, parameters, optimiser)
 
     def step(self, loss: Tensor) -> None:
         """One optimiser step; a loss that is not finite is left out."""
-        self.optimiser.zero_grad()
-        if bool(torch.isfinite(loss)):
+        if self.optimiser is not None and bool(torch.isfinite(loss)):
+            self.optimiser.zero_grad()
             torch.autograd.backward(loss)
             self.optimiser.step()
 
@@ -122,13 +126,13 @@ def _draw(names: list[str], count: int, settings: CemaSettings, generator: torch
     return [names[i] for i in torch.randperm(len(names), generator=generator)[:count].tolist()]
 
 
-def affine_parameters(network: nn.Module) -> list[nn.Parameter]:
+def affine_parameters(network: nn.Module) -> tuple[nn.Parameter, ...]:
     """Scales and biases of all norm layers; everything else is frozen here."""
     network.requires_grad_(False)
     norms = [m for m in network.modules() if isinstance(m, BatchRenorm | nn.LayerNorm | nn.GroupNorm)]
     for norm in norms:
         norm.requires_grad_(True)
-    return [parameter for norm in norms for parameter in norm.parameters()]
+    return tuple(parameter for norm in norms for parameter in norm.parameters())
 
 
 def capture(student: Learner, teacher: Learner, memory: list[str]) -> bytes:
@@ -164,16 +168,22 @@ def restore(state: bytes, student: Learner, teacher: Learner) -> list[str]:
 
 def _norm_state(learner: Learner) -> list[Tensor]:
     """Affine parameters, running statistics and momentum buffers, in a fixed order."""
-    parameters = [parameter for group in learner.optimiser.param_groups for parameter in group["params"]]
-    for parameter in parameters:
-        held = learner.optimiser.state[parameter]
-        if held.get("momentum_buffer") is None:
-            held["momentum_buffer"] = torch.zeros_like(parameter)
-    momentum = [learner.optimiser.state[parameter]["momentum_buffer"] for parameter in parameters]
+    momentum = [_momentum(learner.optimiser, parameter) for parameter in learner.parameters]
     running = [
         buffer
         for module in learner.network.modules()
         if isinstance(module, BatchRenorm)
         for buffer in (module.running_mean, module.running_var, module.started)
     ]
-    return [*parameters, *running, *momentum]
+    return [*learner.parameters, *running, *momentum]
+
+
+def _momentum(optimiser: torch.optim.SGD | None, parameter: nn.Parameter) -> Tensor:
+    """The parameter's momentum buffer, made when there is none yet."""
+    if optimiser is None:
+        return torch.zeros_like(parameter)
+    held = optimiser.state[parameter]
+    if held.get("momentum_buffer") is None:
+        held["momentum_buffer"] = torch.zeros_like(parameter)
+    buffer: Tensor = held["momentum_buffer"]
+    return buffer

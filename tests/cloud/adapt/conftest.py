@@ -1,0 +1,164 @@
+"""A tiny bundle and a domain that it sees badly: gratings under a veil with a gradient."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeadapt.bundle import Bundle
+from edgeadapt_cloud.adapt import Adapter, AdaptSettings, LabelledSource, Networks
+from edgeadapt_cloud.adapt.settings import AnchoredSettings, CemaSettings, GateSettings
+from edgeadapt_cloud.adapt.student import Student
+from edgeadapt_cloud.adapt.views import as_tensor
+from edgeadapt_cloud.core.job import JobRequest
+from edgeadapt_models.compile import tiny_bundle, tiny_images, tiny_module
+from edgeadapt_models.train.split import Labelled
+
+Images = npt.NDArray[np.uint8]
+SETTINGS = AdaptSettings(
+    anchored=AnchoredSettings(steps=100, learning_rate=0.0015, replay_weight=1.0, flip=False, shift=0),
+    cema=CemaSettings(student_learning_rate=1e-4),
+    gate=GateSettings(max_source_loss=0.03),  # the holdout is 400 images: one standard error is 0.015
+)
+
+
+class Oracle(nn.Module):
+    """A teacher that is right: looks the labels of known images up by their bytes. Logits [N, 10]."""
+
+    def __init__(self, images: Images, labels: npt.NDArray[np.int64]) -> None:
+        super().__init__()
+        self.known = {_key(image): int(label) for image, label in zip(as_tensor(images), labels, strict=True)}
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = torch.zeros(len(x), 10)
+        for row, image in enumerate(x):
+            logits[row, self.known.get(_key(image), 0)] = 8.0
+        return logits, logits
+
+
+class Constant(nn.Module):
+    """A teacher that says the same of everything, possibly NaN."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = logit
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = torch.zeros(len(x), 10)
+        logits[:, 3] = self.logit
+        return logits, logits
+
+
+def _key(image: Tensor) -> bytes:
+    return hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
+
+
+def veiled(images: Images) -> Images:
+    """A domain shift that statistics alone do not undo: a strong gradient from left to right."""
+    ramp = np.linspace(0.05, 1.0, images.shape[2])[None, None, :, None]
+    return np.asarray(images * ramp, dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(Path(tmp_path_factory.mktemp("bundle")))
+
+
+@pytest.fixture(scope="session")
+def layer_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return tiny_bundle(Path(tmp_path_factory.mktemp("layer-bundle")), norm="layer")
+
+
+@pytest.fixture(scope="session")
+def source() -> LabelledSource:
+    images, labels = tiny_images(1200, seed=1)
+    return LabelledSource(Labelled(images[:800], labels[:800]), Labelled(images[800:], labels[800:]))
+
+
+@pytest.fixture
+def student(bundle: Bundle) -> Student:
+    return Student(tiny_module(), bundle.manifest, bundle.base_slots())
+
+
+@pytest.fixture(scope="session")
+def domain() -> tuple[Images, npt.NDArray[np.int64]]:
+    """Uploads of a veiled domain, shuffled: uint8 [600, 28, 28, 1] and labels [600]."""
+    images, labels = tiny_images(600, seed=2)
+    order = np.random.default_rng(0).permutation(600)
+    return veiled(images)[order], labels[order]
+
+
+MakeAdapter = Callable[..., Adapter]
+
+
+@pytest.fixture
+def make_adapter(
+    bundle: Bundle, source: LabelledSource, domain: tuple[Images, npt.NDArray[np.int64]]
+) -> MakeAdapter:
+    """Builds an adapter whose teacher is right on `domain` and on the source, unless another is given.
+
+    Further keywords are settings of the gate.
+    """
+    tiny = bundle
+
+    def make(
+        teacher: nn.Module | None = None,
+        *,
+        bundle: Bundle = tiny,
+        student: nn.Module | None = None,
+        settings: AdaptSettings = SETTINGS,
+        **gate: float,
+    ) -> Adapter:
+        if teacher is None:
+            images = np.concatenate([domain[0], source.holdout.images])
+            teacher = Oracle(images, np.concatenate([domain[1], source.holdout.labels]))
+        settings = msgspec.structs.replace(
+            settings,
+            gate=msgspec.structs.replace(settings.gate, **gate),
+            teaching=msgspec.structs.replace(settings.teaching, views=1),
+        )
+        return Adapter(settings, bundle, source, Networks(student or tiny_module(), teacher))
+
+    return make
+
+
+def request_for(
+    bundle: Bundle,
+    images: Images,
+    *,
+    strategy: str = "anchored",
+    state: bytes = b"",
+    job: int = 1,
+    network: nn.Module | None = None,
+) -> JobRequest:
+    """A request for these images, with the statistics that a device would have settled at."""
+    student = Student(network or tiny_module(), bundle.manifest, bundle.base_slots())
+    if len(images) > 1:
+        student.settle(as_tensor(images))
+    statistics = student.statistics()
+    return JobRequest(
+        cohort="c-1",
+        bundle_digest=bundle.digest,
+        job=job,
+        strategy=strategy,
+        sample_ids=tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in images),
+        mean=statistics.mean.numpy().copy(),
+        var=statistics.var.numpy().copy(),
+        frames=1000,
+        serial=1,
+        state=state,
+        serving={},
+    )
+
+
+def lanes_for(images: Images) -> list[str]:
+    """Every fifth sample is of the uniform lane."""
+    return ["uniform" if index % 5 == 0 else "adapt" for index in range(len(images))]

@@ -1,0 +1,54 @@
+"""`anchored`: its loss, its weights, and what each anchor is for."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from edgeadapt_cloud.adapt.settings import AnchoredSettings
+from edgeadapt_cloud.adapt.strategies.anchored import Checkpoint, distillation_loss, sample_weights
+
+SETTINGS = AnchoredSettings(diversity_weight=0.0)
+
+
+def test_weights_fall_with_the_teachers_entropy_and_are_capped() -> None:
+    sure, torn = torch.eye(10)[:1], torch.full((1, 10), 0.1)
+    weights = sample_weights(torch.cat([sure, torn]), SETTINGS)
+    assert weights[0] == pytest.approx(math.exp(0.4 * math.log(10)), rel=1e-4)
+    assert weights[1] == pytest.approx(math.exp(-0.6 * math.log(10)), rel=1e-4)
+    capped = sample_weights(sure, AnchoredSettings(weight_cap=1.5))
+    assert float(capped) == 1.5
+
+
+def test_loss_is_divergence_plus_a_third_of_cross_entropy() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    labels = torch.tensor([[0.7, 0.3], [0.2, 0.8]])
+    weights = torch.tensor([3.0, 1.0])
+    p = logits.softmax(dim=1)
+    divergence = (labels * (labels / p).log()).sum(dim=1)
+    hard = -torch.stack([p[0, 0], p[1, 1]]).log()
+    expected = (weights * (divergence + hard / 3)).sum() / 4
+    torch.testing.assert_close(distillation_loss(logits, labels, weights, SETTINGS), expected)
+
+
+def test_diversity_rewards_a_spread_mean_prediction() -> None:
+    labels, weights = torch.full((4, 2), 0.5), torch.ones(4)
+    settings = AnchoredSettings(diversity_weight=10.0, hard_label_weight=0.0)
+    same = torch.tensor([[3.0, 0.0]] * 4)
+    spread = torch.tensor([[3.0, 0.0], [0.0, 3.0]] * 2)
+    assert distillation_loss(spread, labels, weights, settings) < distillation_loss(
+        same, labels, weights, settings
+    )
+
+
+def test_the_best_checkpoint_is_restored_and_nan_is_never_best() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    best = Checkpoint([parameter])
+    for step, divergence in enumerate((2.0, 1.0, 1.5, math.nan)):
+        with torch.no_grad():
+            parameter.fill_(step)
+        best.offer(divergence, step)
+    best.restore()
+    assert (parameter.item(), best.step) == (1.0, 1)

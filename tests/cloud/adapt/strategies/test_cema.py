@@ -1,0 +1,119 @@
+"""`cema`: its loss, its memory, and that its state continues where it stopped."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeadapt.bundle import Bundle
+from edgeadapt_cloud.adapt.renorm import BatchRenorm, renormalised
+from edgeadapt_cloud.adapt.settings import CemaSettings
+from edgeadapt_cloud.adapt.strategies.cema import Learner, capture, restore, student_loss
+from edgeadapt_cloud.adapt.views import as_tensor
+from edgeadapt_models.compile import tiny_images, tiny_module
+from tests.cloud.adapt.conftest import Images, MakeAdapter, request_for
+
+SETTINGS = CemaSettings()
+
+
+def test_loss_by_hand() -> None:
+    student, teacher = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
+    s, t = student.softmax(1)[0].double(), teacher.softmax(1)[0].double()
+    entropy_s, entropy_t = float(-(s * s.log()).sum()), float(-(t * t.log()).sum())
+    bound = 0.4 * math.log(3)
+    expected = (
+        3 * math.exp(bound - entropy_s) * entropy_s
+        + 3 * math.exp(bound - entropy_t) * float((t * (t / s).log()).sum())
+        + math.exp(bound - entropy_t) * -float(s[1].log())
+    )
+    assert float(student_loss(student, teacher, SETTINGS)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_renorm_forward_is_that_of_the_running_statistics() -> None:
+    norm = nn.BatchNorm2d(3)
+    layer = BatchRenorm(norm, momentum=0.0)
+    first, second = torch.randn(8, 3, 4, 4) * 2 + 1, torch.randn(8, 3, 4, 4)
+    layer(first)
+    mean, var = first.mean((0, 2, 3)), first.var((0, 2, 3), unbiased=False)
+    expected = (second - mean.view(1, -1, 1, 1)) / (var + norm.eps).sqrt().view(1, -1, 1, 1)
+    torch.testing.assert_close(layer(second), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_renorm_gradient_is_that_of_batch_statistics() -> None:
+    """Through batch statistics a constant added to the input cannot change the output."""
+    layer = BatchRenorm(nn.BatchNorm2d(2), momentum=0.1)
+    layer(torch.randn(8, 2, 4, 4) * 3 + 2)
+    x = torch.randn(8, 2, 4, 4, requires_grad=True)
+    torch.autograd.backward((layer(x) ** 3).sum())
+    assert x.grad is not None
+    assert float(x.grad.sum((0, 2, 3)).abs().max()) < 1e-2
+    assert float(x.grad.abs().max()) > 1e-2
+
+
+def test_renorm_moves_with_gradient_only() -> None:
+    layer = BatchRenorm(nn.BatchNorm2d(2), momentum=0.5)
+    layer(torch.zeros(4, 2, 3, 3))
+    with torch.no_grad():
+        layer(torch.ones(4, 2, 3, 3))
+    assert layer.running_mean.tolist() == [0.0, 0.0]
+    layer(torch.ones(4, 2, 3, 3))
+    assert layer.running_mean.tolist() == [0.5, 0.5]
+
+
+def test_state_continues_where_it_stopped() -> None:
+    images = as_tensor(tiny_images(64)[0])
+
+    def learner() -> Learner:
+        return Learner.of(tiny_module(), 0.01, SETTINGS)
+
+    def step(student: Learner) -> None:
+        student.step(student.network(images)[0].square().mean())
+
+    one, teacher = learner(), learner()
+    step(one)
+    state = capture(one, teacher, ["a", "b"])
+    step(one)
+    two, other = learner(), learner()
+    assert restore(state, two, other) == ["a", "b"]
+    step(two)
+    for ours, theirs in zip(
+        one.network.state_dict().values(), two.network.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_state_of_another_network_starts_anew() -> None:
+    small = Learner.of(nn.Sequential(nn.BatchNorm2d(3)), 0.01, SETTINGS)
+    state = capture(small, small, ["a"])
+    fresh = Learner.of(tiny_module(), 0.01, SETTINGS)
+    before = {name: tensor.clone() for name, tensor in fresh.network.state_dict().items()}
+    assert restore(state, fresh, fresh) == []
+    torch.testing.assert_close(dict(fresh.network.state_dict()), before)
+
+
+def test_only_new_uploads_are_stepped_through(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray]
+) -> None:
+    adapter, images = make_adapter(min_unseen=1), domain[0][:400]
+    first = adapter.run(request_for(bundle, images[:200], strategy="cema"), images[:200], ["adapt"] * 200)
+    assert "160 new uploads, 5 steps" in first.note
+    request = request_for(bundle, images[:200], strategy="cema", state=first.state)
+    again = adapter.run(request, images[:200], ["adapt"] * 200)
+    assert "0 new uploads, 0 steps" in again.note
+    request = request_for(bundle, images, strategy="cema", state=first.state)
+    more = adapter.run(request, images, ["adapt"] * 400)
+    assert "160 new uploads, 5 steps" in more.note
+
+
+def test_renormalised_leaves_the_original_alone() -> None:
+    network = tiny_module()
+    copy = renormalised(network, momentum=0.1)
+    assert isinstance(network.norm1, nn.BatchNorm2d)
+    assert isinstance(copy.get_submodule("norm1"), BatchRenorm)
+    copy(as_tensor(tiny_images(8)[0]))
+    with torch.no_grad():
+        assert network(as_tensor(tiny_images(8)[0]))[0].isfinite().all()

@@ -1,0 +1,101 @@
+"""The course of a job, with a real student, bundle, strategy and gate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.errors import ConfigError
+from edgeadapt.patch import Patch, PatchHeader, check_fit
+from edgeadapt_cloud.adapt import Adapter, LabelledSource, Networks
+from edgeadapt_cloud.adapt.student import Student
+from edgeadapt_cloud.adapt.views import as_tensor
+from edgeadapt_models.compile import tiny_module
+from tests.cloud.adapt.conftest import SETTINGS, Images, MakeAdapter, lanes_for, request_for
+
+Domain = tuple[Images, np.ndarray]
+
+
+def test_a_passed_patch_makes_unseen_frames_of_the_domain_more_accurate(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: Domain, student: Student
+) -> None:
+    pool, fresh = domain[0][:450], as_tensor(domain[0][450:])
+    request = request_for(bundle, pool)
+    result = make_adapter().run(request, pool, lanes_for(pool))
+    assert result.verdict.passed, result.verdict.evidence
+    assert (result.cohort, result.job, result.samples, result.strategy) == ("c-1", 1, 450, "anchored")
+
+    def accuracy(values: dict[str, np.ndarray]) -> float:
+        student.load(values)
+        student.settle(as_tensor(domain[0]))
+        return float((student.probabilities(fresh).argmax(dim=1).numpy() == domain[1][450:]).mean())
+
+    assert accuracy(dict(result.values)) >= accuracy({}) + 0.04
+
+
+def test_a_device_takes_the_values(make_adapter: MakeAdapter, bundle: Bundle, domain: Domain) -> None:
+    result = make_adapter().run(request_for(bundle, domain[0]), domain[0], lanes_for(domain[0]))
+    header = PatchHeader(bundle.digest, "c-1", 1, 0.0, 1.0, "anchored", 600, result.verdict.evidence)
+    check_fit(Patch(header, result.values, np.zeros(3, dtype=np.float32), ""), bundle)
+    assert set(result.values) == {slot.name for slot in bundle.manifest.slots}
+
+
+def test_the_same_request_gives_the_same_patch(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: Domain
+) -> None:
+    request = request_for(bundle, domain[0])
+    first, second = (make_adapter().run(request, domain[0], lanes_for(domain[0])) for _ in range(2))
+    assert first.verdict == second.verdict
+    for name, value in first.values.items():
+        np.testing.assert_array_equal(value, second.values[name])
+
+
+def test_a_refused_job_returns_no_values(make_adapter: MakeAdapter, bundle: Bundle, domain: Domain) -> None:
+    adapter = make_adapter(confidence_z=100.0)
+    result = adapter.run(request_for(bundle, domain[0]), domain[0], lanes_for(domain[0]))
+    assert not result.verdict.passed
+    assert result.values == {}
+    assert "agreement-gain" in result.note
+
+
+def test_a_patch_has_to_be_no_worse_than_the_one_that_is_served(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: Domain
+) -> None:
+    adapter = make_adapter()
+    first = adapter.run(request_for(bundle, domain[0]), domain[0], lanes_for(domain[0]))
+    request = replace(request_for(bundle, domain[0], job=2), serving=first.values)
+    second = adapter.run(request, domain[0], lanes_for(domain[0]))
+    checks = {entry.check: entry for entry in second.verdict.evidence}
+    assert "agreement-serving" in checks
+    assert "agreement-serving" not in {entry.check for entry in first.verdict.evidence}
+    assert abs(checks["agreement-serving"].value) < 0.1
+
+
+def test_misfits_are_errors(make_adapter: MakeAdapter, bundle: Bundle, domain: Domain) -> None:
+    adapter, images = make_adapter(), domain[0]
+    request = request_for(bundle, images)
+    with pytest.raises(ConfigError, match="known: anchored, cema"):
+        adapter.run(replace(request, strategy="magic"), images, lanes_for(images))
+    with pytest.raises(ConfigError, match="bundle"):
+        adapter.run(replace(request, bundle_digest="0" * 64), images, lanes_for(images))
+    with pytest.raises(ConfigError, match="samples are"):
+        adapter.run(request, images[:, :14], lanes_for(images))
+    with pytest.raises(ConfigError, match="lanes"):
+        adapter.run(request, images, ["adapt"])
+    with pytest.raises(ConfigError, match="20 entries"):
+        adapter.run(replace(request, mean=request.mean[:3]), images, lanes_for(images))
+
+
+def test_the_student_must_be_the_bundles(bundle: Bundle, source: LabelledSource) -> None:
+    with pytest.raises(ConfigError, match="not the bundle's"):
+        Adapter(SETTINGS, bundle, source, Networks(tiny_module(seed=5), tiny_module()))
+
+
+def test_unknown_networks_are_named(bundle: Bundle, source: LabelledSource) -> None:
+    settings = msgspec.structs.replace(SETTINGS, student="nowhere/resnet0")
+    with pytest.raises(ConfigError, match="nowhere/resnet0"):
+        Adapter(settings, bundle, source)

@@ -1,0 +1,92 @@
+"""The student: slots by name, statistics as a device settles at them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.errors import ConfigError
+from edgeadapt.normstats import Moments, NormEstimator, StatisticsConfig
+from edgeadapt_cloud.adapt.student import Statistics, Student, batch_statistics
+from edgeadapt_cloud.adapt.views import as_tensor
+from edgeadapt_models.compile import tiny_images, tiny_module
+from tests.cloud.adapt.conftest import Images
+
+
+def test_values_round_trip(student: Student, bundle: Bundle) -> None:
+    base = student.values()
+    assert set(base) == {slot.name for slot in bundle.manifest.slots}
+    changed = {name: value + np.float32(0.25) for name, value in base.items()}
+    student.load(changed)
+    for name, value in student.values().items():
+        np.testing.assert_allclose(value, changed[name])
+    student.load({"norm1.weight": changed["norm1.weight"]})
+    np.testing.assert_allclose(student.values()["norm1.weight"], changed["norm1.weight"])
+    np.testing.assert_allclose(student.values()["norm2.weight"], base["norm2.weight"], rtol=1e-6)
+
+
+def test_foreign_weights_are_refused(bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match="not the bundle's"):
+        Student(tiny_module(seed=9), bundle.manifest, bundle.base_slots())
+
+
+def test_foreign_network_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match="norm1"):
+        Student(torch.nn.Linear(2, 2), bundle.manifest, bundle.base_slots())
+
+
+def test_only_affine_parameters_learn(student: Student) -> None:
+    learning = {name for name, p in student.network.named_parameters() if p.requires_grad}
+    assert learning == {"norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"}
+
+
+def test_settling_is_the_fixed_point_of_a_devices_running_averages(
+    student: Student, domain: tuple[Images, np.ndarray]
+) -> None:
+    images = as_tensor(domain[0][:200])
+    start = student.statistics()
+    estimator = NormEstimator(start.mean.numpy(), start.var.numpy(), StatisticsConfig(window_frames=400))
+    for _ in range(60):
+        estimator.update(_moments(student, images))
+        student.set_statistics(Statistics(torch.from_numpy(estimator.mean), torch.from_numpy(estimator.var)))
+    student.load({})
+    settled = student.settle(images)
+    np.testing.assert_allclose(settled.mean.numpy(), estimator.mean, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(settled.var.numpy(), estimator.var, rtol=0.03, atol=0.01)
+
+
+def test_batch_statistics_leave_the_running_ones_alone(student: Student) -> None:
+    images = as_tensor(tiny_images(32)[0])
+    before = student.values()
+    with batch_statistics(student.network):
+        student.network(images)
+    for name, value in student.values().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert not student.network.training
+
+
+def test_layer_norm_student_keeps_no_statistics(layer_bundle: Bundle) -> None:
+    student = Student(tiny_module(norm="layer"), layer_bundle.manifest, layer_bundle.base_slots())
+    before = student.values()
+    statistics = student.settle(as_tensor(tiny_images(32)[0]))
+    assert statistics.mean.shape == (layer_bundle.manifest.probe_channels,)
+    assert all(np.array_equal(value, before[name]) for name, value in student.values().items())
+
+
+def _moments(student: Student, images: torch.Tensor) -> Moments:
+    """What the probe graph returns: moments of every norm layer's input under the present statistics."""
+    seen: list[torch.Tensor] = []
+    hooks = [
+        student.network.get_submodule(name).register_forward_pre_hook(
+            lambda _, inputs: seen.append(inputs[0].detach())
+        )
+        for name in ("norm1", "norm2")
+    ]
+    student.probabilities(images)
+    for hook in hooks:
+        hook.remove()
+    mean = torch.cat([x.mean(dim=(2, 3)) for x in seen], dim=1).numpy()
+    square = torch.cat([(x * x).mean(dim=(2, 3)) for x in seen], dim=1).numpy()
+    return Moments.of(mean, square)
