@@ -19,8 +19,9 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     # Images drawn from the fit split for replay.
     replay_images: int = 12_000
-    # Images drawn from the reserved split, for the gate only.
-    holdout_images: int = 2_000
+    # Images drawn from the reserved split: for strategies to choose by, and for the gate only.
+    validation_images: int = 1_500
+    holdout_images: int = 2_500
 
 
 class TeacherSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,11 +65,10 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Share of the training samples on which checkpoints are compared, and how often (steps).
     validation_share: float = 0.15
     validate_every: int = 10
-    # In the end the values go back to these shares of the way, one after the other, until accuracy on
-    # this many replayed source images is not lower than the base bundle's by more than this (0 to 1).
-    rein_shares: tuple[float, ...] = (0.85, 0.7, 0.5)
-    rein_images: int = 1024
-    rein_loss: float = 0.007
+    # In the end the values go back towards the source, in this many halvings of the way, until accuracy on
+    # source images not learned from is at most this much lower than the base bundle's (0 to 1).
+    rein_halvings: int = 2
+    rein_loss: float = 0.006
 
 
 class CemaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

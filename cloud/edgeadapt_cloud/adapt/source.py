@@ -1,7 +1,8 @@
-"""Labelled source data: replay for the strategies, and a holdout that only the gate sees.
+"""Labelled source data: replay and validation for the strategies, and a holdout that only the gate sees.
 
-Replay comes from the split that the networks were fitted on, the holdout from the images that no recipe
-learns from. Both are capped, drawn with a seed, and kept as bytes.
+Replay comes from the split that the networks were fitted on; validation and holdout are disjoint parts
+of the images that no recipe learns from (on replay a student looks better than it is). All are capped,
+drawn with a seed, and kept as bytes.
 """
 
 from __future__ import annotations
@@ -25,21 +26,27 @@ class LabelledSource:
 
     Attributes:
         replay: from the fit split; strategies may learn from it.
-        holdout: from the reserved split; only the gate looks at it.
+        validation: from the reserved split; strategies may choose by it, not learn from it.
+        holdout: from the rest of the reserved split; only the gate looks at it.
     """
 
     replay: Labelled
+    validation: Labelled
     holdout: Labelled
 
     @staticmethod
     def of(
         dataset: Dataset, settings: SourceSettings, *, seed: int = 0, holdout: int = HOLDOUT
     ) -> LabelledSource:
-        """Draw both parts from a data set's training images; raises ConfigError when it is too small."""
+        """Draw the parts from a data set's training images; raises ConfigError when it is too small."""
         parts = split(dataset, holdout=holdout)
         rng = np.random.default_rng(seed)
+        order = rng.permutation(len(parts.holdout.labels))
+        cut = min(settings.validation_images, len(order) // 2)
         return LabelledSource(
-            _draw(parts.fit, settings.replay_images, rng), _draw(parts.holdout, settings.holdout_images, rng)
+            replay=_take(parts.fit, rng.permutation(len(parts.fit.labels))[: settings.replay_images]),
+            validation=_take(parts.holdout, order[:cut]),
+            holdout=_take(parts.holdout, order[cut:][: settings.holdout_images]),
         )
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -48,6 +55,5 @@ class LabelledSource:
         return as_tensor(self.replay.images[picked]), torch.from_numpy(self.replay.labels[picked])
 
 
-def _draw(part: Labelled, count: int, rng: np.random.Generator) -> Labelled:
-    picked: npt.NDArray[np.int64] = rng.permutation(len(part.labels))[:count]
+def _take(part: Labelled, picked: npt.NDArray[np.int64]) -> Labelled:
     return Labelled(part.images[picked], part.labels[picked])

@@ -24,7 +24,9 @@ from edgeadapt_models.train.split import Labelled
 
 Images = npt.NDArray[np.uint8]
 SETTINGS = AdaptSettings(
-    anchored=AnchoredSettings(steps=100, learning_rate=0.0015, replay_weight=1.0, flip=False, shift=0),
+    anchored=AnchoredSettings(
+        steps=100, learning_rate=0.0015, replay_weight=1.0, rein_loss=0.03, flip=False, shift=0
+    ),
     cema=CemaSettings(student_learning_rate=1e-4),
     gate=GateSettings(max_source_loss=0.03),  # the holdout is 400 images: one standard error is 0.015
 )
@@ -79,8 +81,9 @@ def layer_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="session")
 def source() -> LabelledSource:
-    images, labels = tiny_images(1200, seed=1)
-    return LabelledSource(Labelled(images[:800], labels[:800]), Labelled(images[800:], labels[800:]))
+    images, labels = tiny_images(1600, seed=1)
+    cuts = (slice(0, 800), slice(800, 1200), slice(1200, 1600))
+    return LabelledSource(*(Labelled(images[cut], labels[cut]) for cut in cuts))
 
 
 @pytest.fixture

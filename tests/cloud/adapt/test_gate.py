@@ -33,6 +33,13 @@ def wrong_on(share: float) -> Tensor:
     return classes
 
 
+def barely_better() -> Tensor:
+    """Of 60 mistakes three are mended and two are new."""
+    classes = wrong_on(0.285)
+    classes[-2:] = (classes[-2:] + 1) % 10
+    return classes
+
+
 def contest(bundle: Bundle, **changes: object) -> Contest:
     fields: dict[str, object] = {
         "values": bundle.base_slots(),
@@ -66,7 +73,7 @@ def test_a_better_candidate_passes(bundle: Bundle) -> None:
         ("source-holdout", {"source_candidate": SourceFigures(0.899, 0.9)}),
         ("teacher-better", {"labels": says(TRUTH, 0.5)}),
         ("agreement-gain", {"candidate": says(wrong_on(0.3))}),
-        ("agreement-gain", {"candidate": says(wrong_on(0.295))}),
+        ("agreement-gain", {"candidate": says(barely_better())}),
         ("agreement-serving", {"serving": says(wrong_on(0.0))}),
         ("class-spread", {"candidate": says(torch.where(TRUTH < 6, TRUTH, 5))}),
     ],

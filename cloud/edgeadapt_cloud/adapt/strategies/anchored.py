@@ -20,7 +20,7 @@ from torch.nn import functional
 from edgeadapt_cloud.adapt.settings import AnchoredSettings
 from edgeadapt_cloud.adapt.strategies.base import STRATEGIES, Lesson, Taught
 from edgeadapt_cloud.adapt.student import batch_statistics
-from edgeadapt_cloud.adapt.views import jitter
+from edgeadapt_cloud.adapt.views import as_tensor, jitter
 
 
 @STRATEGIES.register("anchored")
@@ -80,29 +80,33 @@ def distillation_loss(logits: Tensor, labels: Tensor, weights: Tensor, settings:
 
 
 def rein_in(lesson: Lesson) -> float:
-    """Go back towards the source until replay accuracy has not fallen too far; returns the share kept.
+    """Go back towards the source until accuracy on source images has not fallen too far.
 
-    Interpolating between the source's and the taught weights gives the best of both on the way
-    (WiSE-FT, Wortsman et al., CVPR 2022). Share 0 is the base bundle.
+    Weights between the source's and the taught ones keep most of both (WiSE-FT, Wortsman et al., CVPR
+    2022), so the largest share of the way that is allowed is looked for by bisection; 0 is the base bundle.
+
+    Returns:
+        The share of the way that was kept.
     """
     settings, student = lesson.settings.anchored, lesson.student
-    images, labels = lesson.source.draw(settings.rein_images, lesson.generator)
     taught = [parameter.detach().clone() for parameter in student.affine_parameters()]
-    allowed = None
-    for share in (0.0, 1.0, *settings.rein_shares):
+
+    def accuracy(share: float) -> float:
         with torch.no_grad():
-            for parameter, anchor, value in zip(
-                student.affine_parameters(), student.base_affine(), taught, strict=True
-            ):
+            ways = zip(student.affine_parameters(), student.base_affine(), taught, strict=True)
+            for parameter, anchor, value in ways:
                 parameter.copy_(torch.lerp(anchor, value, share))
-        with batch_statistics(student.network):
-            correct = float((student.probabilities(images).argmax(dim=1) == labels).float().mean())
-        if allowed is None:
-            allowed = correct - settings.rein_loss
-        elif correct >= allowed:
-            return share
-    student.load({})
-    return 0.0
+        return _source_accuracy(lesson)
+
+    allowed = accuracy(0.0) - settings.rein_loss
+    low, high = 0.0, 1.0
+    if accuracy(high) >= allowed:
+        return high
+    for _ in range(settings.rein_halvings):
+        middle = (low + high) / 2
+        low, high = (middle, high) if accuracy(middle) >= allowed else (low, middle)
+    accuracy(low)
+    return low
 
 
 class Checkpoint:
@@ -157,6 +161,14 @@ def _replay_loss(lesson: Lesson) -> Tensor:
     with batch_statistics(lesson.student.network):
         logits: Tensor = lesson.student.network(images)[0]
     return settings.replay_weight * functional.cross_entropy(logits, labels)
+
+
+def _source_accuracy(lesson: Lesson) -> float:
+    """On the validation images, normalised by their own moments."""
+    part = lesson.source.validation
+    with batch_statistics(lesson.student.network):
+        predicted = lesson.student.probabilities(as_tensor(part.images)).argmax(dim=1)
+    return float((predicted == torch.from_numpy(part.labels)).float().mean())
 
 
 def _divergence(lesson: Lesson, held_back: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from edgeadapt_cloud.adapt import STRATEGIES, strategies
 from edgeadapt_cloud.core.job import JobResult
 from edgeadapt_models.compile import tiny_images, tiny_module
 from tests.cloud.adapt.conftest import (
+    SETTINGS,
     Constant,
     Images,
     MakeAdapter,
@@ -19,6 +21,7 @@ from tests.cloud.adapt.conftest import (
 )
 
 Domain = tuple[Images, np.ndarray]
+LOOSE = msgspec.structs.replace(SETTINGS, anchored=msgspec.structs.replace(SETTINGS.anchored, rein_loss=1.0))
 every_strategy = pytest.mark.parametrize("name", strategies())
 
 
@@ -120,6 +123,7 @@ def test_a_student_with_layer_norm_is_taught(
         bundle=layer_bundle,
         student=tiny_module(norm="layer"),
         confidence_z=-100.0,
+        settings=LOOSE,
         max_source_loss=1.0,
         min_class_spread=0.0,
     )
