@@ -73,6 +73,10 @@ class LocalCloud:
         """Let time pass: acknowledgements, deadlines and due jobs."""
         self._process([Tick()], now)
 
+    def restart(self, now: Instant) -> None:
+        """As after `kill -9`: only what is stored is known."""
+        self._performer.restart(now)
+
     def outgoing(self) -> list[tuple[str, bytes, bool]]:
         """Take what was published since the last call: (topic, payload, retain)."""
         taken, self._outgoing = self._outgoing, []

@@ -49,7 +49,7 @@ class Performer:
         self._make_core = make_core
         self._store = store
         self._blobs = blobs
-        self._rebuild(now)
+        self.restart(now)
 
     @property
     def core(self) -> CloudCore:
@@ -71,7 +71,7 @@ class Performer:
                 for event in (*self._store.take_orders(), *events):
                     self._perform(self._core.handle(event, now), outbound, now)
         except Exception:
-            self._rebuild(now)
+            self.restart(now)
             raise
         return outbound
 
@@ -94,7 +94,8 @@ class Performer:
                 outbound += self.process([failed], now)
         return outbound
 
-    def _rebuild(self, now: Instant) -> None:
+    def restart(self, now: Instant) -> None:
+        """Forget the core and build it from the store."""
         self._core = self._make_core()
         effects = self._core.restore(self._store.snapshot(), now)
         with self._store.transaction():

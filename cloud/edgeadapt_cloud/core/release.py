@@ -25,7 +25,7 @@ from edgeadapt_cloud.config import RolloutConfig
 from edgeadapt_cloud.core.effects import Effect, Note, Publish, Save
 from edgeadapt_cloud.core.rollout import UNSETTLED, Signal, Stage, advance
 from edgeadapt_cloud.core.rows import CohortRow, OutcomeRow, PatchRow
-from edgeadapt_cloud.core.standing import CohortRelease, Draft, judgement
+from edgeadapt_cloud.core.standing import CohortRelease, Draft
 
 
 class Release:
@@ -46,17 +46,14 @@ class Release:
             state.recall = row if row.stage is Stage.REISSUED and row.canary else None
             if row.stage in UNSETTLED:
                 state.current = row
-                state.tried_by = {row.canary} - {""}
                 if row.stage is Stage.CANARY:
                     state.deadline_mono_s = now.mono_s + self.config.canary_deadline_s
             elif row.stage is Stage.STABLE:
                 state.stable = row
             elif row.stage is Stage.RETIRED:
-                state.previous = row
+                state.retired.append(row)
         for told in outcomes:
-            stable, good = self.of(told.outcome.cohort).stable, judgement(told.outcome)
-            if good is not None and stable is not None and stable.digest == told.outcome.patch:
-                self.of(told.outcome.cohort).verdicts[told.origin.device] = good
+            self.of(told.outcome.cohort).heed(told.origin.device, told.outcome)
 
     def of(self, cohort: str) -> CohortRelease:
         """The cohort's release state."""
@@ -122,7 +119,6 @@ class Release:
         """Start the rollout of a freshly sealed patch; `devices` are in the cohort now."""
         state = self.of(patch.cohort)
         state.current = patch
-        state.tried_by = set()
         effects: list[Effect] = [Save(patch)]
         if not self.config.canary:
             return effects + self._confirm(state, Signal.UNTRIED, "canaries are off")
@@ -134,8 +130,7 @@ class Release:
         names = sorted(devices)
         if state.current is None or state.current.stage is not Stage.GATED or not names:
             return []
-        name = next((name for name in names if name in state.tried_by), names[0])
-        state.tried_by.add(name)
+        name = next((name for name in names if name in state.current.tried_by), names[0])
         state.listener, state.recall = name, None
         state.deadline_mono_s = now.mono_s + self.config.canary_deadline_s
         row = self._move(state, Signal.SENT, canary=name)
@@ -154,16 +149,15 @@ class Release:
     def outcome(self, device: str, outcome: Outcome, cohort: CohortRow, now: Instant) -> list[Effect]:
         """What a device made of a patch; counts only if it concerns the current or the stable one."""
         state = self.of(cohort.cohort)
-        good = judgement(outcome)
+        good = state.heed(device, outcome)
         if good is None:
             return []
         current = state.current
-        if current is not None and outcome.patch == current.digest and device in state.tried_by:
+        if current is not None and outcome.patch == current.digest and device in current.tried_by:
             if good:
-                return self._confirm(state, Signal.CONFIRMED, f"confirmed by {device}", device)
+                return self._confirm(state, Signal.CONFIRMED, f"confirmed by {device}")
             return self.halt(cohort, Signal.REVERTED, f"{outcome.state} by {device}: {outcome.reason}", now)
         if state.stable is not None and outcome.patch == state.stable.digest:
-            state.verdicts[device] = good
             return self._judge_stable(state, cohort, now)
         return []
 
@@ -203,11 +197,10 @@ class Release:
             stage = advance(state.stable.stage, Signal.WITHDRAWN)
             effects.append(Save(replace(state.stable, stage=stage, note=reason)))
             state.stable = None
-        cohort, patch = self._restoring(cohort, None if to_base else state.previous, reason, now)
-        if state.previous is not None:
-            stage = advance(state.previous.stage, Signal.RECALLED)
-            effects.append(Save(replace(state.previous, stage=stage)))
-            state.previous = None
+        source = state.retired.pop() if state.retired and not to_base else None
+        cohort, patch = self._restoring(cohort, source, reason, now)
+        if source is not None:
+            effects.append(Save(replace(source, stage=advance(source.stage, Signal.RECALLED))))
         state.current = patch
         return [*effects, Save(cohort), *self._confirm(state, Signal.UNTRIED, patch.note)]
 
@@ -221,26 +214,27 @@ class Release:
             held.append(self._publish(on_canary, "canary"))
         return held
 
-    def _confirm(self, state: CohortRelease, signal: Signal, note: str, device: str = "") -> list[Effect]:
+    def _confirm(self, state: CohortRelease, signal: Signal, note: str) -> list[Effect]:
         self._move(state, signal, note=note)
         row = self._move(state, Signal.PUBLISHED)
         effects: list[Effect] = [Save(row), self._publish(row, "stable"), self._clear_canary(row.cohort)]
         if state.stable is not None:
             stage = advance(state.stable.stage, Signal.SUPERSEDED)
-            state.previous = replace(state.stable, stage=stage)
-            effects.append(Save(state.previous))
+            state.retired.append(replace(state.stable, stage=stage))
+            effects.append(Save(state.retired[-1]))
         state.stable, state.current, state.deadline_mono_s, state.recall = row, None, None, None
-        state.verdicts = {device: True} if device else {}
+        state.verdicts = {key: good for key, good in state.verdicts.items() if key[0] == row.digest}
         return [*effects, Note(f"{row.cohort}: serial {row.serial} is stable, {note}")]
 
     def _judge_stable(self, state: CohortRelease, cohort: CohortRow, now: Instant) -> list[Effect]:
         if state.stable is None or not state.stable.values:
             return []
-        reverted = sum(not good for good in state.verdicts.values())
-        share = reverted / len(state.verdicts)
+        judgements = state.judgements()
+        reverted = judgements.count(False)
+        share = reverted / len(judgements)
         if reverted < self.config.min_reverted or share <= self.config.max_reverted_share:
             return []
-        reason = f"{reverted} of {len(state.verdicts)} devices reverted it"
+        reason = f"{reverted} of {len(judgements)} devices reverted it"
         return self.withdraw(cohort, reason, now, to_base=False)
 
     def _restoring(
@@ -256,10 +250,12 @@ class Release:
     ) -> PatchRow:
         row = state.current
         assert row is not None
+        tried_by = row.tried_by if canary is None or canary in row.tried_by else (*row.tried_by, canary)
         state.current = replace(
             row,
             stage=advance(row.stage, signal),
             canary=row.canary if canary is None else canary,
+            tried_by=tried_by,
             note=row.note if note is None else note,
         )
         return state.current

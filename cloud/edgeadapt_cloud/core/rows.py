@@ -138,7 +138,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class PatchRow:
-    """A sealed patch and where its rollout stands; `canary` is the last device that tried it."""
+    """A sealed patch and where its rollout stands; `canary` is the last of the devices that tried it."""
 
     cohort: str
     serial: int
@@ -149,6 +149,7 @@ class PatchRow:
     sealed: bytes
     values: Mapping[str, FloatArray] = field(default_factory=dict)
     canary: str = ""
+    tried_by: tuple[str, ...] = ()
     note: str = ""
 
 

@@ -25,10 +25,10 @@ class CohortRelease:
     Attributes:
         current: the one whose rollout is under way, if any.
         stable: what the stable channel holds, if anything.
-        previous: what it held before, for going back.
+        retired: what it held before, oldest first, for going back step by step.
         deadline_mono_s: when the canary's time is up.
-        verdicts: device to True (confirmed) or False (reverted), for the stable patch.
-        tried_by: devices that were sent the current patch as canary.
+        verdicts: what each device made of the current and of the stable patch, by (digest, device): True
+            for confirmed, False for reverted or refused.
         listener: the device on the canary channel: the last canary, until another is chosen. It stays
             there after a halt, so that it gets the way back even when it was away.
         recall: that way back: what the canary channel holds after a halt.
@@ -36,12 +36,25 @@ class CohortRelease:
 
     current: PatchRow | None = None
     stable: PatchRow | None = None
-    previous: PatchRow | None = None
+    retired: list[PatchRow] = field(default_factory=list)
     deadline_mono_s: float | None = None
-    verdicts: dict[str, bool] = field(default_factory=dict)
-    tried_by: set[str] = field(default_factory=set)
+    verdicts: dict[tuple[str, str], bool] = field(default_factory=dict)
     listener: str = ""
     recall: PatchRow | None = None
+
+    def heed(self, device: str, outcome: Outcome) -> bool | None:
+        """Remember a device's judgement of the current or the stable patch; None when it is neither."""
+        good = judgement(outcome)
+        digests = {row.digest for row in (self.current, self.stable) if row is not None}
+        if good is None or outcome.patch not in digests:
+            return None
+        self.verdicts[outcome.patch, device] = good
+        return good
+
+    def judgements(self) -> list[bool]:
+        """What the devices made of the stable patch."""
+        digest = self.stable.digest if self.stable is not None else ""
+        return [good for (patch, _), good in self.verdicts.items() if patch == digest]
 
 
 @dataclass(frozen=True, slots=True)

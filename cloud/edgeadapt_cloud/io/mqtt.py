@@ -47,6 +47,7 @@ class MqttLink:
         self._max_packet_bytes: int | None = None
         self.connected = False
         self.dropped = 0
+        self._unreachable_told = False
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=settings.client_id, protocol=paho.MQTTv5
         )
@@ -54,6 +55,7 @@ class MqttLink:
         self._client.max_queued_messages_set(MAX_QUEUED)
         self._client.reconnect_delay_set(1, max(1, settings.reconnect_max_s))
         self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         self._secure()
@@ -117,11 +119,18 @@ class MqttLink:
             limit = getattr(properties, "MaximumPacketSize", None)
             self._max_packet_bytes = int(limit) if limit is not None else None
             client.subscribe(self._filter, qos=1)
-            self.connected = True
+            self.connected, self._unreachable_told = True, False
             log.info("connected to %s:%d", self._settings.host, self._settings.port)
             self._enqueue(BrokerConnected())
         except Exception:
             log.exception("on connect")
+
+    def _on_connect_fail(self, client: paho.Client, userdata: Any) -> None:
+        if not self._unreachable_told:
+            log.warning(
+                "no broker at %s:%d yet; trying until there is one", self._settings.host, self._settings.port
+            )
+        self._unreachable_told = True
 
     def _on_disconnect(
         self,

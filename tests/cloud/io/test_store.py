@@ -46,7 +46,7 @@ OUTCOME = OutcomeRow(
 )
 COHORT = CohortRow("c", 1, "b", VECTOR, 64, 3, 256, "anchored", b"state")
 PATCH = PatchRow(
-    "c", 3, "digest", 5, Stage.CANARY, 1.5, b"sealed", {"w": np.eye(2, dtype=np.float32)}, "d", "n"
+    "c", 3, "digest", 5, Stage.CANARY, 1.5, b"sealed", {"w": np.eye(2, dtype=np.float32)}, "d", ("d",), "n"
 )
 JOB = JobRow(
     5, "c", "anchored", "published", 9, 1.0, 2.0, 3, (Evidence("a", 1.0, 0.5, True, "d"),), "n", ("s",)
