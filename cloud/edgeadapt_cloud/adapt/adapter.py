@@ -84,6 +84,8 @@ class Adapter:
         self._holdout = as_tensor(source.holdout.images)
         self._holdout_labels = torch.from_numpy(source.holdout.labels)
         self._source_base = self._on_source({})
+        part = source.validation
+        self._base_accuracy = self._student.accuracy(as_tensor(part.images), torch.from_numpy(part.labels))
         first = self._holdout[:SOURCE_SETTLE]
         self._source_teacher = _figures(
             self._teacher.probabilities(first), self._holdout_labels[: len(first)]
@@ -180,6 +182,7 @@ class Adapter:
             labels=pool.labels[seen],
             statistics=statistics,
             source=self._source,
+            base_accuracy=self._base_accuracy,
             teacher=self._teacher,
             state=request.state,
             settings=self._settings,

@@ -20,7 +20,7 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Images drawn from the fit split for replay.
     replay_images: int = 12_000
     # Images drawn from the reserved split: for strategies to choose by, and for the gate only.
-    validation_images: int = 1_500
+    validation_images: int = 2_500
     holdout_images: int = 2_500
 
 
@@ -65,10 +65,10 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Share of the training samples on which checkpoints are compared, and how often (steps).
     validation_share: float = 0.15
     validate_every: int = 10
-    # In the end the values go back towards the source, in this many halvings of the way, until accuracy on
-    # source images not learned from is at most this much lower than the base bundle's (0 to 1).
-    rein_halvings: int = 2
-    rein_loss: float = 0.006
+    # In the end the values go back towards the source until the expected loss of accuracy on source images
+    # that were not learned from is this (0 to 1); the loss is taken to grow like this power of the way.
+    rein_loss: float = 0.007
+    rein_exponent: float = 1.5
 
 
 class CemaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,8 +107,8 @@ class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unseen_share_uniform: float = 0.5
     # Largest loss of accuracy (0 to 1) on the labelled source holdout.
     max_source_loss: float = 0.01
-    # Agreement with the teacher has to rise by this, less this many standard errors above it.
-    min_agreement_gain: float = 0.0
+    # Agreement with the teacher has to rise by more than this, even less this many standard errors.
+    min_agreement_gain: float = 0.005
     confidence_z: float = 1.0
     # Largest share of one class in the teacher's predictions: beyond it nothing can be learned safely.
     max_teacher_class_share: float = 0.9

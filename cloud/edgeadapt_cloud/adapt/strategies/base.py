@@ -33,7 +33,8 @@ class Lesson:
         sample_ids: their N names.
         labels: the teacher's soft labels float32 [N, K].
         statistics: predicts device statistics under new affine values.
-        source: labelled replay.
+        source: labelled replay and validation images.
+        base_accuracy: of the base bundle on the validation images, by `Student.accuracy`.
         teacher: for strategies that need more than its labels.
         state: what this strategy handed back from the cohort's last published job; b"" at first.
         settings: every strategy finds its own part in here.
@@ -47,6 +48,7 @@ class Lesson:
     labels: Tensor
     statistics: DeviceStatistics
     source: LabelledSource
+    base_accuracy: float
     teacher: Teacher
     state: bytes
     settings: AdaptSettings
