@@ -20,8 +20,8 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Images drawn from the fit split for replay.
     replay_images: int = 12_000
     # Images drawn from the reserved split: for strategies to choose by, and for the gate only.
-    validation_images: int = 2_500
-    holdout_images: int = 2_500
+    validation_images: int = 2_000
+    holdout_images: int = 3_000
 
 
 class TeacherSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +67,7 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validate_every: int = 10
     # In the end the values go back towards the source until the expected loss of accuracy on source images
     # that were not learned from is this (0 to 1); the loss is taken to grow like this power of the way.
-    rein_loss: float = 0.007
+    rein_loss: float = 0.005
     rein_exponent: float = 1.5
 
 

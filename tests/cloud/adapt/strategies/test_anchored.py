@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
+from edgeadapt.bundle import Bundle
 from edgeadapt_cloud.adapt.settings import AnchoredSettings
 from edgeadapt_cloud.adapt.strategies.anchored import Checkpoint, distillation_loss, sample_weights
+from tests.cloud.adapt.conftest import SETTINGS as SETTINGS_OF_TESTS
+from tests.cloud.adapt.conftest import Images, MakeAdapter, lanes_for, request_for
 
 SETTINGS = AnchoredSettings(diversity_weight=0.0)
 
@@ -52,3 +57,28 @@ def test_the_best_checkpoint_is_restored_and_nan_is_never_best() -> None:
         best.offer(divergence, step)
     best.restore()
     assert (parameter.item(), best.step) == (1.0, 1)
+
+
+def test_a_patch_goes_back_towards_the_source_as_far_as_its_loss_there_asks(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray]
+) -> None:
+    base = bundle.base_slots()
+
+    def moved(rein_loss: float) -> tuple[float, str]:
+        eager = replace(
+            SETTINGS_OF_TESTS.anchored, learning_rate=0.006, rein_loss=rein_loss, replay_weight=0.1
+        )
+        settings = replace(SETTINGS_OF_TESTS, anchored=eager)
+        adapter = make_adapter(
+            settings=settings, max_source_loss=1.0, confidence_z=-9.0, min_agreement_gain=-9.0
+        )
+        result = adapter.run(request_for(bundle, domain[0]), domain[0], lanes_for(domain[0]))
+        way = result.values["norm2.weight"] - base["norm2.weight"]
+        return float(np.linalg.norm(way)), result.note
+
+    whole, note = moved(1.0)
+    assert "1.00 of it kept" in note
+    part, note = moved(0.001)
+    share = float(note.split(" of it kept")[0].split()[-1])
+    assert 0.0 < share < 0.9
+    assert part == pytest.approx(share * whole, rel=0.05)
