@@ -62,12 +62,9 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flip: bool = True
     # Largest shift of a training image, pixels.
     shift: int = 2
-    # Share of the training samples on which checkpoints are compared, and how often (steps).
-    validation_share: float = 0.15
-    validate_every: int = 10
     # In the end the values go back towards the source until the expected loss of accuracy on source images
     # that were not learned from is this (0 to 1); the loss is taken to grow like this power of the way.
-    rein_loss: float = 0.005
+    rein_loss: float = 0.006
     rein_exponent: float = 1.5
 
 

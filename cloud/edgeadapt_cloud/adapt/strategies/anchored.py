@@ -5,8 +5,10 @@ every batch is normalised by its own moments, and the patch carries the statisti
 under the new affine values. Against forgetting there are labelled source replay (normalised as source
 data) and source-weight ensembling (ROID, Marsden et al., WACV 2024); against noise sample weights
 exp(E_max - E) (EATA, Niu et al., ICML 2022) on the teacher's entropy; against collapse the entropy of
-the mean prediction; and in the end the values go back towards the source as far as replay accuracy asks
-(WiSE-FT). No state is carried: each job starts at the base bundle and sees the whole pool.
+the mean prediction; and in the end the values go back towards the source as far as source accuracy asks
+(WiSE-FT). There is no early stopping: samples held back for it were worth more in training (measured),
+and the gate looks at the outcome. No state is carried: each job starts at the base bundle and sees the
+whole pool.
 """
 
 from __future__ import annotations
@@ -27,32 +29,24 @@ from edgeadapt_cloud.adapt.views import as_tensor, jitter
 def anchored(lesson: Lesson) -> Taught:
     """Teach and return affine values with the statistics that belong to them."""
     settings, student = lesson.settings.anchored, lesson.student
-    held_back = _held_back(len(lesson.images), settings)
     weights = sample_weights(lesson.labels, settings)
     parameters, source = student.affine_parameters(), student.base_affine()
     optimiser = torch.optim.SGD(
         parameters, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.momentum > 0
     )
-    best = Checkpoint(parameters)
     for step in range(settings.steps):
-        if step >= settings.steps // 2 and step % settings.validate_every == 0:
-            best.offer(_divergence(lesson, held_back), step)
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * step / settings.steps)) / 2
         optimiser.zero_grad()
-        picked = _pick(held_back, settings.batch, lesson.generator)
+        picked = torch.randint(0, len(lesson.images), (settings.batch,), generator=lesson.generator)
         torch.autograd.backward(_upload_loss(lesson, picked, weights[picked]) + _replay_loss(lesson))
         optimiser.step()
         with torch.no_grad():
             for parameter, anchor in zip(parameters, source, strict=True):
                 parameter.lerp_(anchor, 1.0 - settings.source_ensembling)
-    best.offer(_divergence(lesson, held_back), settings.steps)
-    best.restore()
     share = rein_in(lesson)
     lesson.statistics.settle(student)
-    return Taught(
-        student.values(), b"", f"step {best.step} of {settings.steps} was best, {share:.2f} of it kept"
-    )
+    return Taught(student.values(), b"", f"{settings.steps} steps, {share:.2f} of the way kept")
 
 
 def sample_weights(labels: Tensor, settings: AnchoredSettings) -> Tensor:
@@ -102,42 +96,6 @@ def rein_in(lesson: Lesson) -> float:
     return share
 
 
-class Checkpoint:
-    """The best affine values so far, by divergence on samples that were not trained on.
-
-    Asked only once the learning rate has fallen: before, divergence says little about the end.
-    """
-
-    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
-        self._parameters = parameters
-        self._values = [parameter.detach().clone() for parameter in parameters]
-        self._divergence = math.inf
-        self.step = 0
-
-    def offer(self, divergence: float, step: int) -> None:
-        """Keep the present values when they are no worse; NaN always is worse."""
-        if divergence <= self._divergence:
-            self._divergence, self.step = divergence, step
-            self._values = [parameter.detach().clone() for parameter in self._parameters]
-
-    def restore(self) -> None:
-        """Write the best values back."""
-        with torch.no_grad():
-            for parameter, value in zip(self._parameters, self._values, strict=True):
-                parameter.copy_(value)
-
-
-def _held_back(count: int, settings: AnchoredSettings) -> Tensor:
-    """Mask bool [N]: the newest share, for early stopping; at least one sample stays to learn from."""
-    kept = min(int(count * settings.validation_share), count - 1)
-    return torch.arange(count) >= count - kept
-
-
-def _pick(held_back: Tensor, batch: int, generator: torch.Generator) -> Tensor:
-    candidates = (~held_back).nonzero().flatten()
-    return candidates[torch.randint(0, len(candidates), (batch,), generator=generator)]
-
-
 def _upload_loss(lesson: Lesson, picked: Tensor, weights: Tensor) -> Tensor:
     settings = lesson.settings.anchored
     views = jitter(
@@ -154,13 +112,3 @@ def _replay_loss(lesson: Lesson) -> Tensor:
     with batch_statistics(lesson.student.network):
         logits: Tensor = lesson.student.network(images)[0]
     return settings.replay_weight * functional.cross_entropy(logits, labels)
-
-
-def _divergence(lesson: Lesson, held_back: Tensor) -> float:
-    """Mean KL(teacher || student) on the samples held back, normalised by their own moments."""
-    images, labels = lesson.images[held_back], lesson.labels[held_back]
-    if len(images) < 2:
-        return 0.0
-    with torch.no_grad(), batch_statistics(lesson.student.network):
-        log_p = lesson.student.network(images)[0].log_softmax(dim=1)
-    return float((labels * (labels.clamp_min(1e-9).log() - log_p)).sum(dim=1).mean())

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from edgeadapt.bundle import Bundle
 from edgeadapt_cloud.adapt.settings import AnchoredSettings
-from edgeadapt_cloud.adapt.strategies.anchored import Checkpoint, distillation_loss, sample_weights
+from edgeadapt_cloud.adapt.strategies.anchored import distillation_loss, sample_weights
 from tests.cloud.adapt.conftest import SETTINGS as SETTINGS_OF_TESTS
 from tests.cloud.adapt.conftest import Images, MakeAdapter, lanes_for, request_for
 
@@ -48,17 +48,6 @@ def test_diversity_rewards_a_spread_mean_prediction() -> None:
     )
 
 
-def test_the_best_checkpoint_is_restored_and_nan_is_never_best() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    best = Checkpoint([parameter])
-    for step, divergence in enumerate((2.0, 1.0, 1.5, math.nan)):
-        with torch.no_grad():
-            parameter.fill_(step)
-        best.offer(divergence, step)
-    best.restore()
-    assert (parameter.item(), best.step) == (1.0, 1)
-
-
 def test_a_patch_goes_back_towards_the_source_as_far_as_its_loss_there_asks(
     make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray]
 ) -> None:
@@ -77,8 +66,8 @@ def test_a_patch_goes_back_towards_the_source_as_far_as_its_loss_there_asks(
         return float(np.linalg.norm(way)), result.note
 
     whole, note = moved(1.0)
-    assert "1.00 of it kept" in note
+    assert "1.00 of the way kept" in note
     part, note = moved(0.001)
-    share = float(note.split(" of it kept")[0].split()[-1])
+    share = float(note.split(" of the way kept")[0].split()[-1])
     assert 0.0 < share < 0.9
     assert part == pytest.approx(share * whole, rel=0.05)
