@@ -35,8 +35,8 @@ from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_cloud.core.job import ImageArray, JobRequest, JobResult, Verdict
 from edgeadapt_models.zoo import load_pretrained
 
-SOURCE_SETTLE = 512
-"""Source holdout images on which statistics are settled before accuracy on the holdout is measured."""
+TEACHER_HOLDOUT = 512
+"""Source holdout images that the teacher is measured on; it is slower than a student."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,7 @@ class Adapter:
         self._holdout = as_tensor(source.holdout.images)
         self._holdout_labels = torch.from_numpy(source.holdout.labels)
         self._source_base = self._on_source({})
-        part = source.validation
-        self._base_accuracy = self._student.accuracy(as_tensor(part.images), torch.from_numpy(part.labels))
-        first = self._holdout[:SOURCE_SETTLE]
+        first = self._holdout[:TEACHER_HOLDOUT]
         self._source_teacher = _figures(
             self._teacher.probabilities(first), self._holdout_labels[: len(first)]
         )
@@ -182,7 +180,7 @@ class Adapter:
             labels=pool.labels[seen],
             statistics=statistics,
             source=self._source,
-            base_accuracy=self._base_accuracy,
+            base_accuracy=self._source_base.accuracy,
             teacher=self._teacher,
             state=request.state,
             settings=self._settings,
@@ -198,10 +196,9 @@ class Adapter:
         return self._student.probabilities(images)
 
     def _on_source(self, values: Mapping[str, FloatArray]) -> gate.SourceFigures:
-        """Accuracy on the holdout under `values`, with statistics settled on source images."""
+        """Accuracy on the holdout under `values`, with statistics settled on it."""
         self._student.load(values)
-        self._student.settle(self._holdout[:SOURCE_SETTLE])
-        return _figures(self._student.probabilities(self._holdout), self._holdout_labels)
+        return _figures(self._student.settled_probabilities(self._holdout), self._holdout_labels)
 
 
 def _figures(probabilities: Tensor, labels: Tensor) -> gate.SourceFigures:

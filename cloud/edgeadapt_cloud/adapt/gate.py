@@ -4,7 +4,7 @@ Before teaching (`material`): enough samples, sane device statistics, a teacher 
 After teaching (`judge`), each student with the statistics its devices would settle at:
   within-bounds     every value finite and inside its slot's bounds
   source-holdout    accuracy on labelled source images falls by at most `max_source_loss`
-  teacher-better    the teacher's accuracy, estimated without labels, is above the student's
+  teacher-better    the teacher's accuracy, estimated without labels, is not below the student's
   agreement-gain    agreement with the teacher on unseen uploads rises, lower confidence bound > 0,
                     against the student with its statistics only on the same samples
   agreement-serving not worse than the patch that the cohort runs now

@@ -19,8 +19,7 @@ class SourceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     # Images drawn from the fit split for replay.
     replay_images: int = 12_000
-    # Images drawn from the reserved split: for strategies to choose by, and for the gate only.
-    validation_images: int = 2_000
+    # Images drawn from the reserved split, on which the loss of source accuracy is measured.
     holdout_images: int = 3_000
 
 
@@ -62,9 +61,9 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flip: bool = True
     # Largest shift of a training image, pixels.
     shift: int = 2
-    # In the end the values go back towards the source until the expected loss of accuracy on source images
-    # that were not learned from is this (0 to 1); the loss is taken to grow like this power of the way.
-    rein_loss: float = 0.006
+    # In the end the values go back towards the source until the expected loss of accuracy on the source
+    # holdout is this (0 to 1); the loss is taken to grow like this power of the way.
+    rein_loss: float = 0.008
     rein_exponent: float = 1.5
 
 
@@ -112,8 +111,9 @@ class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # The candidate's effective number of predicted classes, relative to the teacher's or, where that is
     # smaller, to the student's before.
     min_class_spread: float = 0.8
-    # How much better the teacher must be than the student, as far as that can be seen without labels.
-    min_teacher_margin: float = 0.0
+    # How much better the teacher must be than the student (0 to 1), estimated without labels. Below 0
+    # because the estimate flatters a student that is sure of its mistakes, by up to some points.
+    min_teacher_margin: float = -0.05
 
 
 class AdaptSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

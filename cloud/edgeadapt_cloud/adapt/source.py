@@ -1,8 +1,8 @@
-"""Labelled source data: replay and validation for the strategies, and a holdout that only the gate sees.
+"""Labelled source data: replay for the strategies, and a holdout that nothing is learned from.
 
-Replay comes from the split that the networks were fitted on; validation and holdout are disjoint parts
-of the images that no recipe learns from (on replay a student looks better than it is). All are capped,
-drawn with a seed, and kept as bytes.
+Replay comes from the split that the networks were fitted on, the holdout from the images that no recipe
+learns from (on images it was fitted on a student looks better than it is). Both are capped, drawn with a
+seed, and kept as bytes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ class LabelledSource:
 
     Attributes:
         replay: from the fit split; strategies may learn from it.
-        validation: from the reserved split; strategies may choose by it, not learn from it.
-        holdout: from the rest of the reserved split; only the gate looks at it.
+        holdout: from the reserved split; the gate judges by it, and a strategy may measure on it how far
+            a patch can go, one number, but not learn from it.
     """
 
     replay: Labelled
-    validation: Labelled
     holdout: Labelled
 
     @staticmethod
@@ -41,12 +40,9 @@ class LabelledSource:
         """Draw the parts from a data set's training images; raises ConfigError when it is too small."""
         parts = split(dataset, holdout=holdout)
         rng = np.random.default_rng(seed)
-        order = rng.permutation(len(parts.holdout.labels))
-        cut = min(settings.validation_images, len(order) // 2)
         return LabelledSource(
-            replay=_take(parts.fit, rng.permutation(len(parts.fit.labels))[: settings.replay_images]),
-            validation=_take(parts.holdout, order[:cut]),
-            holdout=_take(parts.holdout, order[cut:][: settings.holdout_images]),
+            replay=_draw(parts.fit, settings.replay_images, rng),
+            holdout=_draw(parts.holdout, settings.holdout_images, rng),
         )
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -55,5 +51,6 @@ class LabelledSource:
         return as_tensor(self.replay.images[picked]), torch.from_numpy(self.replay.labels[picked])
 
 
-def _take(part: Labelled, picked: npt.NDArray[np.int64]) -> Labelled:
+def _draw(part: Labelled, count: int, rng: np.random.Generator) -> Labelled:
+    picked: npt.NDArray[np.int64] = rng.permutation(len(part.labels))[:count]
     return Labelled(part.images[picked], part.labels[picked])

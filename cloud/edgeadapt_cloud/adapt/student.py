@@ -111,11 +111,14 @@ class Student:
         """Class probabilities float32 [N, K] of images float32 [N, C, H, W] in [0, 1]."""
         return predict(self.network, images)
 
-    def accuracy(self, images: Tensor, labels: Tensor) -> float:
-        """Share (0 to 1) of images classified rightly, each batch normalised by its own moments."""
+    def settled_probabilities(self, images: Tensor) -> Tensor:
+        """The same under the statistics that a device would settle at: each batch's own."""
         with batch_statistics(self.network):
-            predicted = self.probabilities(images).argmax(dim=1)
-        return float((predicted == labels).float().mean())
+            return self.probabilities(images)
+
+    def accuracy(self, images: Tensor, labels: Tensor) -> float:
+        """Share (0 to 1) of images classified rightly under settled statistics."""
+        return float((self.settled_probabilities(images).argmax(dim=1) == labels).float().mean())
 
     def settle(self, images: Tensor) -> Statistics:
         """The statistics a device reaches on `images` under the present affine values, and keep them.

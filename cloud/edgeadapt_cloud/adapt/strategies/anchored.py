@@ -74,7 +74,7 @@ def distillation_loss(logits: Tensor, labels: Tensor, weights: Tensor, settings:
 
 
 def rein_in(lesson: Lesson) -> float:
-    """Go back towards the source as far as accuracy on source images asks.
+    """Go back towards the source as far as accuracy on the source holdout asks.
 
     Weights between the source's and the taught ones keep most of both (WiSE-FT, Wortsman et al., CVPR
     2022). Along that way the loss of source accuracy grows like share^`rein_exponent` (measured: 1.2 to
@@ -85,7 +85,7 @@ def rein_in(lesson: Lesson) -> float:
         The share of the way that was kept.
     """
     settings, student = lesson.settings.anchored, lesson.student
-    part = lesson.source.validation
+    part = lesson.source.holdout
     lost = lesson.base_accuracy - student.accuracy(as_tensor(part.images), torch.from_numpy(part.labels))
     if lost <= settings.rein_loss:
         return 1.0

@@ -1,7 +1,7 @@
 """What every strategy gets and gives.
 
 A strategy teaches the student in place and returns slot values; it never decides whether they are
-published. It sees `Lesson.images` only: the unseen uploads and the source holdout belong to the gate.
+published. It learns from `Lesson.images` and replay only; the unseen uploads belong to the gate.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Lesson:
         sample_ids: their N names.
         labels: the teacher's soft labels float32 [N, K].
         statistics: predicts device statistics under new affine values.
-        source: labelled replay and validation images.
-        base_accuracy: of the base bundle on the validation images, by `Student.accuracy`.
+        source: labelled replay, and the holdout.
+        base_accuracy: of the base bundle on the holdout, by `Student.accuracy`.
         teacher: for strategies that need more than its labels.
         state: what this strategy handed back from the cohort's last published job; b"" at first.
         settings: every strategy finds its own part in here.
