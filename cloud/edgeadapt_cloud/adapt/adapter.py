@@ -27,7 +27,7 @@ from edgeadapt_cloud.adapt import gate
 from edgeadapt_cloud.adapt.sampling import stratum_weights, uniform_first, unseen_mask
 from edgeadapt_cloud.adapt.settings import AdaptSettings
 from edgeadapt_cloud.adapt.source import LabelledSource
-from edgeadapt_cloud.adapt.statistics import DeviceStatistics
+from edgeadapt_cloud.adapt.statistics import DeviceStatistics, best_match
 from edgeadapt_cloud.adapt.strategies import STRATEGIES, Lesson, Strategy, Taught
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.teacher import Teacher
@@ -150,8 +150,8 @@ class Adapter:
     ) -> tuple[Taught, tuple[Evidence, ...]]:
         student, unseen = self._student, pool.unseen
         settling = pool.images[uniform_first(pool.uniform, self._settings.settle_images)]
-        student.load(request.serving)
-        statistics = DeviceStatistics(student, settling, request.mean, request.var)
+        generations = (request.serving, {}) if request.serving else ({},)
+        statistics = best_match(student, generations, settling, request.mean, request.var)
         serving = self._predict(request.serving, statistics, pool.images[unseen]) if request.serving else None
         everywhere = self._predict({}, statistics, pool.images)
         taught = strategy(self._lesson(request, pool, statistics))

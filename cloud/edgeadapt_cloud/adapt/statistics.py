@@ -9,6 +9,8 @@ and keeps the device's moments exactly. Not here: estimating moments on a device
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,7 @@ class DeviceStatistics:
         here = student.settle(images)
         shift = (self.reported.mean - here.mean) / here.var.clamp_min(1e-8).sqrt()
         self._shift = shift.clamp(-MAX_SHIFT_SD, MAX_SHIFT_SD)
+        self.mismatch = float(shift.square().mean())  # mean square, in variances: how badly they fit
         ratio = self.reported.var / here.var.clamp_min(1e-8)
         self._ratio = ratio.clamp(1.0 / MAX_VAR_RATIO, MAX_VAR_RATIO)
 
@@ -47,3 +50,22 @@ class DeviceStatistics:
         there = Statistics(here.mean + self._shift * here.var.clamp_min(0.0).sqrt(), here.var * self._ratio)
         student.set_statistics(there)
         return there
+
+
+def best_match(
+    student: Student,
+    generations: Iterable[Mapping[str, FloatArray]],
+    images: Tensor,
+    mean: FloatArray,
+    var: FloatArray,
+) -> DeviceStatistics:
+    """The statistics under whichever slot values the reports fit best.
+
+    While a patch is rolling out a cohort's newest reports may belong to the values before it.
+    """
+
+    def under(values: Mapping[str, FloatArray]) -> DeviceStatistics:
+        student.load(values)
+        return DeviceStatistics(student, images, mean, var)
+
+    return min((under(values) for values in generations), key=lambda statistics: statistics.mismatch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from edgeadapt_cloud.adapt.statistics import DeviceStatistics
+from edgeadapt_cloud.adapt.statistics import DeviceStatistics, best_match
 from edgeadapt_cloud.adapt.student import Statistics, Student
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_models.compile import tiny_images
@@ -58,3 +58,16 @@ def test_statistics_of_another_generation_are_limited(student: Student) -> None:
     there = absurd.settle(student)
     assert bool(((there.mean - here.mean).abs() <= 0.5 * here.var.sqrt() + 1e-4).all())
     assert bool((there.var <= 4.0 * here.var + 1e-4).all())
+
+
+def test_reports_are_matched_to_the_values_they_belong_to(student: Student) -> None:
+    images = as_tensor(veiled(tiny_images(200, seed=5)[0]))
+    new = changed(student)
+    for belongs_to in ({}, new):
+        student.load(belongs_to)
+        reported = student.settle(images)
+        mean, var = reported.mean.numpy(), reported.var.numpy()
+        statistics = best_match(student, (new, {}), images[:80], mean, var)
+        student.load(belongs_to)
+        again = statistics.settle(student)
+        torch.testing.assert_close(again.mean, reported.mean, rtol=1e-3, atol=1e-3)
