@@ -61,10 +61,11 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flip: bool = True
     # Largest shift of a training image, pixels.
     shift: int = 2
-    # In the end the values go back towards the source until the expected loss of accuracy on the source
-    # holdout is this (0 to 1); the loss is taken to grow like this power of the way.
-    rein_loss: float = 0.008
-    rein_exponent: float = 1.5
+    # In the end the values go back towards the source until the loss of accuracy on the source holdout is
+    # at most this (0 to 1); the loss is taken to grow like this power of the way, and measured so often.
+    rein_loss: float = 0.009
+    rein_exponent: float = 1.3
+    rein_measurements: int = 3
 
 
 class CemaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -67,7 +67,7 @@ def test_a_patch_goes_back_towards_the_source_as_far_as_its_loss_there_asks(
 
     whole, note = moved(1.0)
     assert "1.00 of the way kept" in note
-    part, note = moved(0.001)
+    part, note = moved(0.01)
     share = float(note.split(" of the way kept")[0].split()[-1])
     assert 0.0 < share < 0.9
-    assert part == pytest.approx(share * whole, rel=0.05)
+    assert part == pytest.approx(share * whole, rel=0.1)
