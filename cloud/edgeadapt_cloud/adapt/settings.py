@@ -65,7 +65,7 @@ class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # at most this (0 to 1); the loss is taken to grow like this power of the way, and measured so often.
     rein_loss: float = 0.009
     rein_exponent: float = 1.3
-    rein_measurements: int = 3
+    rein_measurements: int = 6
 
 
 class CemaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
