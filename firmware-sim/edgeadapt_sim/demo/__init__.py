@@ -1,1 +1,1 @@
-"""`edgeadapt demo`: the whole loop on one machine, as real processes, with an evaluator that knows the truth."""
+"""`edgeadapt demo`: the whole loop on one machine, real processes, and an evaluator that knows the truth."""

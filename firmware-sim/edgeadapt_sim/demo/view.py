@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from edgeadapt_sim.accuracy import RUNNING_WINDOW
 from edgeadapt_sim.records import LABELS, METHODS, Method
 from edgeadapt_sim.report.style import bytes_text, words
 
 _STYLES: Mapping[Method, str] = {"frozen": "bright_black", "statistics": "yellow", "loop": "bold cyan"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_SPARK_COLUMNS = 20
+_WIDE_COLUMNS = 128  # from here on there is room for the history ...
+_ROOMY_COLUMNS = 100  # ... and from here on for every counter
+_NEWS_LINES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +72,17 @@ class Scene:
     news: tuple[str, ...]
 
 
-def draw(scene: Scene) -> RenderableType:
-    """The whole screen."""
+def draw(scene: Scene, width: int = 120) -> RenderableType:
+    """The whole screen for a terminal of `width` columns."""
+    news = Text(
+        "\n".join(scene.news[-_NEWS_LINES:]) or "waiting for samples", overflow="ellipsis", no_wrap=True
+    )
     return Group(
         _header(scene),
-        _devices(scene.devices),
+        _devices(scene.devices, width),
         _cloud(scene),
-        Panel(Text("\n".join(scene.news[-6:]) or "waiting for the first job", overflow="ellipsis", no_wrap=True),
-              title="news", title_align="left", border_style="bright_black"),
-    )  # fmt: skip
+        Panel(news, title="news", title_align="left", border_style="bright_black"),
+    )
 
 
 def _header(scene: Scene) -> RenderableType:
@@ -90,38 +98,37 @@ def _header(scene: Scene) -> RenderableType:
     return grid
 
 
-def _devices(lines: Sequence[DeviceLine]) -> RenderableType:
-    table = Table(
-        title="devices: accuracy over the last 500 frames", title_justify="left", title_style="", expand=True
-    )
+def _devices(lines: Sequence[DeviceLine], width: int) -> RenderableType:
+    wide, roomy = width >= _WIDE_COLUMNS, width >= _ROOMY_COLUMNS
+    table = _table(f"devices, % right of the last {RUNNING_WINDOW} frames")
     for name in ("device", "true domain"):
         table.add_column(name, no_wrap=True)
-    for method, name in zip(METHODS, ("frozen", "own stat.", "full loop"), strict=True):
+    for method, name in zip(METHODS, ("frozen", "own stats", "full loop"), strict=True):
         table.add_column(name, justify="right", style=_STYLES[method], no_wrap=True)
-    table.add_column("full loop so far", no_wrap=True)
-    for name in ("flagged", "uploaded", "sent", "received"):
+    if wide:
+        table.add_column("full loop so far", width=_SPARK_COLUMNS, no_wrap=True)
+    for name in ("flagged", "uploaded", "sent", "received") if roomy else ("uploaded", "sent"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("model", no_wrap=True)
+    table.add_column("model", no_wrap=True, ratio=1, min_width=12)
     for line in lines:
-        table.add_row(
-            line.name,
-            words(line.domain),
-            *(f"{100 * line.accuracy[method]:.1f} %" for method in METHODS),
-            Text(sparkline(line.history), style="cyan"),
-            f"{line.flagged:,}",
-            f"{line.uploaded:,}",
-            bytes_text(line.bytes_up),
-            bytes_text(line.bytes_down),
-            Text(f"{line.generation} {line.state}".strip(), overflow="ellipsis"),
-        )
+        table.add_row(*_device_cells(line, wide=wide, roomy=roomy))
     return table
 
 
+def _device_cells(line: DeviceLine, *, wide: bool, roomy: bool) -> list[RenderableType]:
+    cells: list[RenderableType] = [line.name, words(line.domain)]
+    cells += [f"{100 * line.accuracy[method]:.1f}" for method in METHODS]
+    if wide:
+        cells.append(Text(sparkline(line.history), style="cyan"))
+    uploaded, sent = f"{line.uploaded:,}", bytes_text(line.bytes_up)
+    cells += [f"{line.flagged:,}", uploaded, sent, bytes_text(line.bytes_down)] if roomy else [uploaded, sent]
+    cells.append(Text(f"{line.generation} {line.state}".strip(), overflow="ellipsis"))
+    return cells
+
+
 def _cloud(scene: Scene) -> RenderableType:
-    table = Table(
-        title=f"cloud: {scene.cloud_state}", title_justify="left", title_style="", expand=True
-    )  # fmt: skip
-    table.add_column("cohort (one per domain)", no_wrap=True)
+    table = _table(f"cloud, {scene.cloud_state}")
+    table.add_column("cohort", no_wrap=True)
     for name in ("devices", "samples", "jobs", "published"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("rollout", no_wrap=True)
@@ -141,7 +148,19 @@ def _cloud(scene: Scene) -> RenderableType:
     return table
 
 
-def sparkline(values: Sequence[float], width: int = 24) -> str:
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
+        expand=True,
+    )
+
+
+def sparkline(values: Sequence[float], width: int = _SPARK_COLUMNS) -> str:
     """The last `width` values, each in 0..1, as block characters over 0.2..1."""
     cut = [min(max((value - 0.2) / 0.8, 0.0), 1.0) for value in list(values)[-width:]]
     return "".join(_BLOCKS[min(int(value * len(_BLOCKS)), len(_BLOCKS) - 1)] for value in cut)

@@ -44,6 +44,6 @@ def bytes_text(size: float) -> str:
     """A number of bytes with a decimal unit: 12.3 kB."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.2f} GB"
