@@ -1,7 +1,8 @@
-"""``edgeadapt model``: train a recipe, list what is trained, measure it.
+"""``edgeadapt model``: train a recipe, list what is trained, measure it, compile it to a bundle.
 
-The heavy packages are imported when a command runs, so that help is quick. Other modules add their commands
-with ``group.add_command``.
+``compile`` and ``inspect`` come from ``edgeadapt_models.compile.cli``, which imports torch: where torch is
+missing, the whole group says at once which extra to install. What only training needs is imported when a
+command runs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from edgeadapt_models.compile.cli import compile_command, inspect_command
 
 if TYPE_CHECKING:
     from edgeadapt_models.data import Dataset
@@ -26,6 +29,10 @@ _THREADS = click.option("--threads", type=click.IntRange(1), help="CPU threads; 
 @click.group()
 def group() -> None:
     """Train, compile and inspect models."""
+
+
+group.add_command(compile_command)
+group.add_command(inspect_command)
 
 
 @group.command()

@@ -2,12 +2,14 @@
 
 from edgeadapt_models.compile.compiler import Compilation, compile_model, compile_with_report
 from edgeadapt_models.compile.parity import ParityFigure
+from edgeadapt_models.compile.pretrained import compile_pretrained
 from edgeadapt_models.compile.tiny import tiny_bundle, tiny_images, tiny_module
 
 __all__ = [
     "Compilation",
     "ParityFigure",
     "compile_model",
+    "compile_pretrained",
     "compile_with_report",
     "tiny_bundle",
     "tiny_images",

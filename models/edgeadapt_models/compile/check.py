@@ -48,7 +48,8 @@ def check_outputs(module: nn.Module, example: Tensor, classes: int) -> tuple[int
         The embedding's width D, and the inputs of its norm layers in order of execution.
 
     Raises:
-        CompileError: forward fails, or does not return (logits [N, K], embedding [N, D]) in float32.
+        CompileError: forward fails, or does not return (logits [N, K], embedding [N, D]) in float32,
+            or what it returns is not finite.
     """
     kinds = {str(p.dtype) for p in module.parameters() if p.dtype != torch.float32}
     if kinds:
@@ -70,7 +71,16 @@ def check_outputs(module: nn.Module, example: Tensor, classes: int) -> tuple[int
     logits, embedding = outputs
     if logits.shape[1] != classes:
         raise CompileError(f"the model has {logits.shape[1]} outputs, but {classes} class names were given")
+    if not (logits.isfinite().all() and embedding.isfinite().all()):
+        raise CompileError(
+            f"the model returns NaN or infinity for calibration images; not finite: {_not_finite(module)}"
+        )
     return int(embedding.shape[1]), inputs
+
+
+def _not_finite(module: nn.Module) -> str:
+    """Names of the parameters and buffers that hold NaN or infinity."""
+    return ", ".join(n for n, value in module.state_dict().items() if not value.isfinite().all()) or "none"
 
 
 def _is_matrix(value: object, example: Tensor) -> bool:

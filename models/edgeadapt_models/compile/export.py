@@ -72,10 +72,11 @@ def norm_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 def _export_bytes(module: nn.Module, example: Tensor) -> bytes:
     try:
-        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
-            # The exporter announces its own retirement; what it says about the model is an error.
+        with warnings.catch_warnings(record=True) as recorded, tempfile.TemporaryDirectory() as scratch:
+            # The exporter announces its own retirement; what it says about the model is checked below.
+            # (Filters that make it an error do not do: torch's C code turns that into a SystemError.)
             warnings.filterwarnings("ignore", category=DeprecationWarning)
-            warnings.filterwarnings("error", category=TracerWarning)
+            warnings.filterwarnings("always", category=TracerWarning)
             torch.onnx.export(
                 module,
                 (example,),
@@ -88,17 +89,25 @@ def _export_bytes(module: nn.Module, example: Tensor) -> bytes:
                 output_names=list(OUTPUTS),
                 dynamic_axes={name: {0: "batch"} for name in (INPUT, *OUTPUTS)},
             )
-            return Path(scratch, "model.onnx").read_bytes()
-    except TracerWarning as warning:
-        raise CompileError(
-            "the forward pass depends on tensor values (dynamic control flow), which a graph cannot hold: "
-            f"{warning}; found: {describe_modules(module)}"
-        ) from warning
+            data = Path(scratch, "model.onnx").read_bytes()
     except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise CompileError(
             f"the model cannot be exported to ONNX opset {OPSET}: {type(error).__name__}: {error}; "
             f"found: {describe_modules(module)}"
         ) from error
+    _refuse_control_flow(recorded, module)
+    return data
+
+
+def _refuse_control_flow(recorded: list[warnings.WarningMessage], module: nn.Module) -> None:
+    """Raise on the tracer's warnings; give all others back to whoever listens."""
+    for entry in recorded:
+        if issubclass(entry.category, TracerWarning):
+            raise CompileError(
+                "the forward pass depends on tensor values (dynamic control flow), which a graph cannot "
+                f"hold: {entry.message} ({entry.filename}:{entry.lineno}); found: {describe_modules(module)}"
+            )
+        warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
 
 
 def _free_names(graph: onnx.GraphProto, names: set[str]) -> None:

@@ -92,7 +92,7 @@ def check_parity(
                 expected, actual = _torch_outputs(reference, sites, batch), runner.run(batch)
                 for name in runner.outputs:
                     worst = _difference(expected[name], actual[name])
-                    differences[name] = max(differences.get(name, 0.0), worst)
+                    differences[name] = float(np.maximum(differences.get(name, 0.0), worst))  # keeps NaN
             figures += [ParityFigure(label, graph, *item) for item in differences.items()]
     _refuse_mismatch(figures)
     return tuple(figures)
@@ -129,4 +129,6 @@ def _difference(expected: FloatArray, actual: FloatArray) -> float:
     """NaN where either is not finite, infinity where the shapes differ."""
     if expected.shape != actual.shape:
         return float("inf")
+    if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
+        return float("nan")
     return float(np.abs(expected - actual).max() / max(1.0, float(np.abs(expected).max())))

@@ -1,0 +1,44 @@
+"""Calibration holds what numpy computes from torch's activations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.errors import CompileError
+from edgeadapt_models.compile import tiny_images, tiny_module
+from edgeadapt_models.compile.calibrate import calibrate
+from edgeadapt_models.compile.runtime import to_input
+
+
+def test_source_statistics(bundles: dict[str, Bundle]) -> None:
+    images, labels = tiny_images(400, seed=0)
+    module = tiny_module(0)
+    x = torch.from_numpy(to_input(images))
+    with torch.no_grad():
+        first = module.conv1(x)
+        logits, embedding = module(x)
+    calibration, width = bundles["batch"].calibration, first.shape[1]
+    pooled = first.numpy().astype(np.float64)
+    np.testing.assert_allclose(calibration.norm_mean[:width], pooled.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(calibration.norm_var[:width], pooled.var((0, 2, 3)), rtol=1e-3, atol=1e-6)
+    features = np.concatenate([pooled.mean((2, 3)), pooled.std((2, 3))], axis=1)
+    np.testing.assert_allclose(calibration.signature_mean, features.mean(0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(calibration.signature_std, features.std(0), rtol=1e-2, atol=1e-4)
+    third = embedding.numpy()[labels == 3].mean(axis=0)
+    np.testing.assert_allclose(calibration.prototypes[3], third, rtol=1e-3, atol=1e-4)
+    share = torch.softmax(logits.double(), dim=1)
+    entropy = -(share * share.clamp_min(1e-30).log()).sum(dim=1).numpy()
+    quantiles = calibration.entropy_quantiles
+    assert quantiles.shape == (65,)
+    np.testing.assert_allclose(quantiles[[0, 32, 64]], np.quantile(entropy, [0, 0.5, 1]), atol=1e-3)
+
+
+def test_outputs_that_are_not_finite_are_refused(bundles: dict[str, Bundle]) -> None:
+    bundle = bundles["batch"]
+    images, labels = tiny_images(20, seed=1)
+    broken = {"norm2.bias": np.full(bundle.base_slots()["norm2.bias"].shape, np.inf, np.float32)}
+    with pytest.raises(CompileError, match="'logits' holds NaN or infinity"):
+        calibrate(bundle.probe_model("onnxruntime", broken), bundle.manifest, images, labels)

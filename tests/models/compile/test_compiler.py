@@ -1,0 +1,199 @@
+"""Compiled graphs equal torch for any slot values; what cannot be compiled is refused with what was found."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from edgeadapt.bundle import Bundle, read_folder
+from edgeadapt.errors import BundleError, CompileError
+from edgeadapt_models.compile import compile_model, tiny_bundle, tiny_images, tiny_module
+from tests.models.compile import modules
+
+Norm = Literal["batch", "layer"]
+NORMS: tuple[Norm, ...] = ("batch", "layer")
+
+
+def run(model: bytes, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"input": x}), strict=True))
+
+
+def inputs(count: int = 6) -> npt.NDArray[np.float32]:
+    images, _ = tiny_images(count, seed=7)
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+
+
+def disturbed(bundle: Bundle, seed: int) -> dict[str, npt.NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+    values = {}
+    for slot in bundle.manifest.slots:
+        base = bundle.base_slots()[slot.name]
+        noise = (
+            rng.uniform(0.5, 1.5, base.shape) if slot.kind == "norm_var" else rng.normal(0, 0.3, base.shape)
+        )
+        values[slot.name] = (base * noise if slot.kind == "norm_var" else base + noise).astype(np.float32)
+    return values
+
+
+def patched(module: nn.Module, values: dict[str, npt.NDArray[np.float32]]) -> nn.Module:
+    changed = copy.deepcopy(module).eval()
+    state = {name: torch.from_numpy(value) for name, value in values.items()}
+    assert not changed.load_state_dict(state, strict=False).unexpected_keys
+    return changed
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_both_graphs_equal_torch(bundles: dict[str, Bundle], norm: Norm, seed: int | None) -> None:
+    bundle, x = bundles[norm], inputs()
+    values = {} if seed is None else disturbed(bundle, seed)
+    with torch.no_grad():
+        logits, embedding = patched(tiny_module(0, norm), values)(torch.from_numpy(x))
+        base_logits, _ = tiny_module(0, norm)(torch.from_numpy(x))
+    assert (seed is None) == bool(torch.allclose(logits, base_logits, atol=1e-2))
+    for model in (bundle.fast_model("onnxruntime", values), bundle.probe_model("onnxruntime", values)):
+        outputs = run(model, x)
+        scale = float(logits.abs().max())
+        np.testing.assert_allclose(outputs["logits"], logits.numpy(), atol=1e-4 * scale, rtol=0)
+        np.testing.assert_allclose(outputs["embedding"], embedding.numpy(), atol=1e-4)
+
+
+def test_probe_moments_of_images(bundles: dict[str, Bundle]) -> None:
+    module, x = tiny_module(0), torch.from_numpy(inputs())
+    with torch.no_grad():
+        first = module.conv1(x)
+        second = module.conv2(module.norm1(first).relu())
+    arrays = [tensor.numpy().astype(np.float64) for tensor in (first, second)]
+    outputs = run(bundles["batch"].probe_model("onnxruntime", {}), x.numpy())
+    for name, power in (("probe_mean", 1), ("probe_mean_square", 2)):
+        expected = np.concatenate([(a**power).mean(axis=(2, 3)) for a in arrays], axis=1)
+        np.testing.assert_allclose(outputs[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_probe_moments_of_tokens(bundles: dict[str, Bundle]) -> None:
+    module, x = tiny_module(0, "layer"), torch.from_numpy(inputs())
+    with torch.no_grad():
+        first = module.conv1(x).numpy().astype(np.float64)
+    outputs = run(bundles["layer"].probe_model("onnxruntime", {}), x.numpy())
+    width = first.shape[1]
+    np.testing.assert_allclose(outputs["probe_mean"][:, :width], first.mean((2, 3)), rtol=1e-4, atol=1e-5)
+    expected = (first**2).mean((2, 3))
+    np.testing.assert_allclose(outputs["probe_mean_square"][:, :width], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_recipes_point_at_the_bytes(bundles: dict[str, Bundle], norm: Norm) -> None:
+    bundle = bundles[norm]
+    artifact = bundle.artifact("onnxruntime")
+    data = bundle.files[artifact.file]
+    state = tiny_module(0, norm).state_dict()
+    assert len(artifact.recipes) == {"batch": 8, "layer": 4}[norm]
+    for recipe in artifact.recipes:
+        assert data[recipe.offset : recipe.offset + recipe.length] == state[recipe.slot].numpy().tobytes()
+        changed = np.linspace(0.1, 0.9, recipe.length // 4, dtype=np.float32)
+        model = onnx.load_from_string(bundle.fast_model("onnxruntime", {recipe.slot: changed}))
+        arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+        np.testing.assert_array_equal(arrays[recipe.slot], changed)
+
+
+@pytest.mark.parametrize("kind", [modules.Twins, modules.Tied])
+def test_equal_tensors_get_bytes_of_their_own(tmp_path: Path, kind: type[modules.Twins]) -> None:
+    torch.manual_seed(3)
+    module = kind().eval()
+    bundle = modules.compile_small(module, tmp_path / "twins")
+    spans = sorted((r.offset, r.offset + r.length) for r in bundle.artifact("onnxruntime").recipes)
+    assert len(spans) == 8
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+    values = {"norm2.weight": np.array([2, -1, 0.5, 3], np.float32)}
+    module.norm2.weight = nn.Parameter(torch.from_numpy(values["norm2.weight"]))
+    with torch.no_grad():
+        _, expected = module(torch.from_numpy(inputs()))
+    actual = run(bundle.fast_model("onnxruntime", values), inputs())["embedding"]
+    np.testing.assert_allclose(actual, expected.numpy(), atol=1e-4)
+
+
+def test_compiling_twice_gives_the_same_digest(tmp_path: Path, bundles: dict[str, Bundle]) -> None:
+    assert tiny_bundle(tmp_path / "again").digest == bundles["batch"].digest
+    assert tiny_bundle(tmp_path / "other", seed=1).digest != bundles["batch"].digest
+
+
+def test_the_module_is_left_alone(tmp_path: Path) -> None:
+    module = modules.Tied().train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    modules.compile_small(module, tmp_path / "bundle")
+    assert module.training
+    assert module.norm1.weight is module.norm2.weight
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (modules.NoNorm, r"no BatchNorm or LayerNorm.*found: Linear x1"),
+        (modules.Branching, r"dynamic control flow.*BatchNorm2d x2, Conv2d x2, Linear x1"),
+        (modules.LogitsOnly, r"must return \(logits.*got float32 \[16, 10\]"),
+        (modules.SpatialEmbedding, r"must return \(logits.*float32 \[16, 1, 28, 28\]"),
+        (modules.NineClasses, r"9 outputs, but 10 class names"),
+        (modules.Repeated, r"'norm1' runs more than once"),
+        (modules.Inexportable, r"cannot be exported.*bessel_j0"),
+        (modules.NotFinite, r"NaN or infinity.*not finite: norm1.running_mean"),
+        (modules.Overflowing, r"NaN or infinity.*not finite: none"),
+        (modules.WithoutStatistics, r"'norm1' keeps no running statistics"),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused(tmp_path: Path, kind: type[nn.Module], message: str) -> None:
+    with pytest.raises(CompileError, match=f"(?s){message}"):
+        modules.compile_small(kind(), tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_calibration_data_must_fit(tmp_path: Path) -> None:
+    images, labels = tiny_images(40, seed=1)
+    cases: list[tuple[npt.NDArray[Any], npt.NDArray[np.int64], str]] = [
+        (images.astype(np.float32), labels, "must be uint8"),
+        (images[:, :14], labels, "must be uint8"),
+        (images, labels[:-1], "integer label for each"),
+        (images, labels + 1, "labels run from 1 to 10"),
+        (images, labels // 2, r"classes \[5, 6, 7, 8, 9\] are missing"),
+    ]
+    for bad_images, bad_labels, message in cases:
+        with pytest.raises(CompileError, match=message):
+            compile_model(
+                tiny_module(),
+                name="tiny",
+                classes=modules.CLASSES,
+                input_shape=(1, 28, 28),
+                calibration_images=bad_images,
+                calibration_labels=bad_labels,
+                out=tmp_path / "bundle",
+            )
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "probe.bin", "calibration.safetensors"])
+@pytest.mark.parametrize("damage", ["edited", "truncated", "swapped", "missing"])
+def test_damaged_files_are_named(tmp_path: Path, batch_folder: Path, name: str, damage: str) -> None:
+    files = {path.name: path.read_bytes() for path in batch_folder.iterdir()}
+    data = files.pop(name)
+    if damage == "edited":
+        middle = len(data) // 2
+        files[name] = data[:middle] + b"\xff" + data[middle + 1 :]
+    elif damage == "truncated":
+        files[name] = data[:-5]
+    elif damage == "swapped":
+        files[name] = files["probe.bin" if name != "probe.bin" else "model.onnx"]
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(BundleError, match=name):
+        read_folder(tmp_path)
