@@ -1,0 +1,20 @@
+"""Frames to bytes for the outbox. Lossless: the teacher must see what the device saw."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image as PillowImage
+
+from edgeadapt.errors import ConfigError
+from edgeadapt_device.core.events import Image
+
+
+def encode_png(image: Image) -> bytes:
+    """A [H, W, C] uint8 frame with 1 or 3 channels as PNG; raises ConfigError on other shapes."""
+    if image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise ConfigError(f"a frame of shape {image.shape} cannot become a PNG: expected [H, W, 1 or 3]")
+    picture = PillowImage.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,95 @@
+"""What a device shows of itself: `status.json` in its state folder, replaced as a whole.
+
+Written by the daemon, read by `edgeadapt device status` and by tests. For people and dashboards; nothing
+on the device reads it back to decide anything.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from edgeadapt.errors import ConfigError, TransportError
+
+STATUS_NAME = "status.json"
+
+
+class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at a device; counters are since this process started.
+
+    Attributes:
+        time_s: wall clock, seconds since 1970.
+        pid: the daemon's process id.
+        frames: frames scored.
+        frames_per_second: over the last moments.
+        latency_ms: of the model, smoothed.
+        segment: number of the running stretch of one domain.
+        generation: what scores now.
+        patch: serial and cohort of the running patch, in words; "" for the base.
+        trial: the patch on trial, in words; "" for none.
+        drift: the domain's distance from the source, in source standard deviations.
+        flagged: frames chosen for upload.
+        uploaded: samples that the server has acknowledged.
+        outbox_rows: messages that the server has not acknowledged.
+        bytes_up: sent, as MQTT payloads.
+        bytes_down: received, as MQTT payloads.
+        budget_left_bytes: what the uplink may spend at once.
+        connected: a broker is there.
+        refusals: the last refused patches, with reasons.
+        quarantined: messages that were not ours.
+        updates: re-estimations of the norm statistics.
+        builds: generations that were built.
+        note: the last thing worth telling.
+    """
+
+    time_s: float
+    pid: int
+    frames: int = 0
+    frames_per_second: float = 0.0
+    latency_ms: float = 0.0
+    segment: int = 0
+    generation: str = ""
+    patch: str = ""
+    trial: str = ""
+    drift: float = 0.0
+    flagged: int = 0
+    uploaded: int = 0
+    outbox_rows: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    budget_left_bytes: int = 0
+    connected: bool = False
+    refusals: tuple[str, ...] = ()
+    quarantined: int = 0
+    updates: int = 0
+    builds: int = 0
+    note: str = ""
+
+
+def write_status(state_dir: Path, status: DeviceStatus) -> None:
+    """Replace `status.json`; readers see the old one or the new one. Raises TransportError."""
+    path = state_dir / STATUS_NAME
+    temporary = path.with_name(STATUS_NAME + ".tmp")
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(status), indent=1) + b"\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise TransportError(f"{path} cannot be written: {error}") from error
+
+
+def read_status(state_dir: Path) -> DeviceStatus:
+    """Parse `status.json`; raises ConfigError when there is none or it is something else."""
+    path = state_dir / STATUS_NAME
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} is missing: no device has run with this state_dir yet") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    try:
+        return msgspec.json.decode(data, type=DeviceStatus)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no device status: {error}") from error
