@@ -1,0 +1,268 @@
+"""What a device is told: one frozen struct per section of `device.toml`, a comment per key.
+
+Parsed once, by the command line, with `edgeadapt.config.parse`. Durations are in seconds, sizes in
+bytes, entropies in fractions of ln K (K classes) unless a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgeadapt.errors import ConfigError
+from edgeadapt.normstats import StatisticsConfig
+from edgeadapt.wire.topics import check_name
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every section: immutable, unknown keys are errors."""
+
+
+class DeviceSection(Section, frozen=True):
+    """[device]: who this device is and where its files are."""
+
+    # Device id = MQTT client id = certificate CN. Letters, digits, '.', '_', '-'.
+    name: str
+    # The fleet's name: the first part of every topic.
+    fleet: str = "default"
+    # Folder of the installed bundle (made by `edgeadapt model compile`).
+    bundle: str = "bundle"
+    # Folder for the outbox, the running generation and status.json. Survives restarts.
+    state_dir: str = "state"
+
+
+class MqttSection(Section, frozen=True):
+    """[mqtt]: the way to the cloud."""
+
+    # False keeps the device offline: it still adapts by itself.
+    enabled: bool = True
+    # Broker host name or address.
+    host: str = "127.0.0.1"
+    # Broker port; 8883 is usual with TLS.
+    port: int = 1883
+    # Seconds between pings; under 15 s a slow uplink is taken for a dead one.
+    keepalive_s: int = 30
+    # How long the broker keeps this device's session while it is away.
+    session_expiry_s: int = 7 * 24 * 3600
+    # User name, if the broker asks for one.
+    username: str = ""
+    # File that holds the password on its first line.
+    password_file: str = ""
+    # CA certificate (PEM); giving one turns TLS on.
+    tls_ca: str = ""
+    # This device's certificate and key (PEM), for mutual TLS.
+    tls_cert: str = ""
+    tls_key: str = ""
+    # Longest pause between two attempts to connect.
+    reconnect_max_s: int = 30
+
+
+class SourceSection(Section, frozen=True):
+    """[source]: where the frames come from."""
+
+    # "stream": a folder with frames.npy; "folder": image files in name order.
+    kind: Literal["stream", "folder"] = "stream"
+    # The folder.
+    path: str = "frames"
+    # Frames per second to play; 0 is as fast as possible.
+    frames_per_second: float = 0.0
+    # Start again at the end instead of finishing.
+    loop: bool = False
+
+
+class EngineSection(Section, frozen=True):
+    """[engine]: the inference runtime."""
+
+    # Name of a registered engine.
+    runtime: Literal["onnxruntime"] = "onnxruntime"
+    # Threads per inference.
+    threads: int = 1
+    # Serve every frame from the probe graph: about 5 % more per frame, half the time per swap.
+    single_session: bool = False
+
+
+class ProbeSection(Section, frozen=True):
+    """[probe]: which frames also return the moments of the norm layers."""
+
+    # Share of frames in a settled segment; 0 turns probing, and with it all adaptation, off.
+    share: float = 0.5
+    # All of the first frames of a segment are probed until this many were.
+    young_frames: int = 96
+
+
+class DomainsSection(Section, frozen=True):
+    """[domains]: telling one domain from another. Distances are in source standard deviations."""
+
+    # Probed frames in the sliding window that is compared with the segment's reference.
+    window_frames: int = 24
+    # Probed frames that make a segment's first reference and its first report.
+    reference_frames: int = 48
+    # The reference keeps learning up to this many frames, then stays, so that slow drift is seen too.
+    max_reference_frames: int = 512
+    # Window mean further than this from the reference: a new segment.
+    shift_distance: float = 0.7
+    # ... on this many probed frames in a row.
+    patience_frames: int = 4
+    # A remembered patch whose signature is nearer than this is put back at once.
+    match_distance: float = 0.6
+    # Probed frames of a new segment before the first look into the bank.
+    match_frames: int = 12
+    # Most bytes of patches to remember; the least recently used go first.
+    bank_bytes: int = 16 << 20
+    # Probed frames between two signature reports of a settled segment.
+    report_every_frames: int = 4096
+
+
+class FlaggingSection(Section, frozen=True):
+    """[flagging]: which frames are worth a teacher's time."""
+
+    # False uploads no frame.
+    enabled: bool = True
+    # Entropy bounds of the adapt lane, as fractions of ln K.
+    entropy_low: float = 0.02
+    entropy_high: float = 0.6
+    # Keep a frame when |cos(prediction, mean of kept ones)| is below this. With 10 classes 0.05 keeps
+    # almost nothing; with 1,000 classes it is the usual choice.
+    redundancy_margin: float = 0.6
+    # Share of uploads drawn at random from all frames: without it the cloud's view is biased.
+    uniform_share: float = 0.2
+    # Random uploads per frame that happen even when nothing else is flagged.
+    uniform_per_frame: float = 0.004
+
+
+class BudgetSection(Section, frozen=True):
+    """[budget]: what the uplink may cost."""
+
+    # Long-run rate. The cloud may set another with its assignment.
+    bytes_per_hour: int = 4_000_000
+    # Most that can be saved up and spent at once.
+    burst_bytes: int = 1_000_000
+    # Share of the burst that only the first frames of a new segment may spend: pay more early in a shift.
+    shift_reserve: float = 0.5
+    # How many frames count as early.
+    shift_frames: int = 1500
+
+
+class DeliverySection(Section, frozen=True):
+    """[delivery]: the outbox and its resending."""
+
+    # Published messages that wait for the server's acknowledgement at a time.
+    in_flight: int = 16
+    # First pause before a message is sent again; doubles up to the maximum, with jitter.
+    resend_s: float = 20.0
+    resend_max_s: float = 600.0
+    # The outbox drops its least valuable samples beyond this size.
+    outbox_bytes: int = 256 << 20
+    # "normal" survives a killed process, "full" also a power cut, at 20 times the cost.
+    durability: Literal["normal", "full"] = "normal"
+
+
+class TrialSection(Section, frozen=True):
+    """[trial]: watching a new patch before it is kept."""
+
+    # Frames to watch.
+    frames: int = 200
+    # Share of them that the old generation scores too.
+    share: float = 0.5
+    # Fewest compared frames for a verdict.
+    min_compared: int = 32
+    # Mean entropy may rise by this fraction of ln K.
+    max_entropy_rise: float = 0.08
+    # Entropy of the mean prediction, new over old, must stay above this: no collapse onto few classes.
+    min_class_entropy: float = 0.8
+    # Share of frames on which old and new must agree.
+    min_agreement: float = 0.35
+    # A trial that takes longer is judged on what it has.
+    deadline_s: float = 3600.0
+
+
+class TrustSection(Section, frozen=True):
+    """[trust]: whose patches are accepted."""
+
+    # Ed25519 public keys, 64 hex digits each (`edgeadapt cloud keygen` prints one). None: no patches.
+    keys: tuple[str, ...] = ()
+
+
+class OutputSection(Section, frozen=True):
+    """[output]: what the device tells its host."""
+
+    # Append-only CSV of predictions; empty for none.
+    predictions: str = ""
+    # Seconds between two writes of status.json and of the running state.
+    status_every_s: float = 1.0
+    commit_every_s: float = 5.0
+    # Seconds between two metric messages to the cloud.
+    metric_every_s: float = 30.0
+
+
+class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of `device.toml`."""
+
+    device: DeviceSection
+    mqtt: MqttSection = MqttSection()
+    source: SourceSection = SourceSection()
+    engine: EngineSection = EngineSection()
+    probe: ProbeSection = ProbeSection()
+    statistics: StatisticsConfig = StatisticsConfig()
+    domains: DomainsSection = DomainsSection()
+    flagging: FlaggingSection = FlaggingSection()
+    budget: BudgetSection = BudgetSection()
+    delivery: DeliverySection = DeliverySection()
+    trial: TrialSection = TrialSection()
+    trust: TrustSection = TrustSection()
+    output: OutputSection = OutputSection()
+
+
+_SHARES = (
+    ("probe", "share"),
+    ("flagging", "entropy_low"),
+    ("flagging", "entropy_high"),
+    ("flagging", "redundancy_margin"),
+    ("flagging", "uniform_share"),
+    ("budget", "shift_reserve"),
+    ("trial", "share"),
+)
+_POSITIVE = (
+    ("engine", "threads"),
+    ("domains", "window_frames"),
+    ("domains", "reference_frames"),
+    ("statistics", "frames_per_update"),
+    ("budget", "burst_bytes"),
+    ("delivery", "in_flight"),
+    ("trial", "frames"),
+)
+
+
+def check(config: DeviceConfig) -> DeviceConfig:
+    """Return `config`; raises ConfigError that names the first key with an impossible value."""
+    check_name(config.device.name, "device.name")
+    check_name(config.device.fleet, "device.fleet")
+    for section, key in _SHARES:
+        value = getattr(getattr(config, section), key)
+        if not 0.0 <= value <= 1.0:
+            raise ConfigError(f"{section}.{key}: expected a share between 0 and 1, got {value}")
+    for section, key in _POSITIVE:
+        value = getattr(getattr(config, section), key)
+        if not value >= 1:
+            raise ConfigError(f"{section}.{key}: expected 1 or more, got {value}")
+    if config.source.frames_per_second < 0:
+        raise ConfigError("source.frames_per_second: expected 0 (as fast as possible) or more")
+    if config.flagging.uniform_share >= 1.0:
+        raise ConfigError("flagging.uniform_share: expected less than 1: some frames must be chosen")
+    trusted_key_bytes(config.trust)
+    return config
+
+
+def trusted_key_bytes(trust: TrustSection) -> list[bytes]:
+    """The pinned keys as raw bytes; raises ConfigError on one that is not 64 hex digits."""
+    keys = []
+    for number, text in enumerate(trust.keys):
+        try:
+            raw = bytes.fromhex(text)
+        except ValueError as error:
+            raise ConfigError(f"trust.keys[{number}]: expected 64 hex digits: {error}") from error
+        if len(raw) != 32:
+            raise ConfigError(f"trust.keys[{number}]: expected 64 hex digits, got {len(text)} characters")
+        keys.append(raw)
+    return keys

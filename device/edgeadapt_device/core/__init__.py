@@ -1,0 +1,5 @@
+"""The device's decisions: events and the time in, effects out. No clock, no threads, no I/O."""
+
+from edgeadapt_device.core.core import CoreView, DeviceCore, FramePlan
+
+__all__ = ["CoreView", "DeviceCore", "FramePlan"]

@@ -1,0 +1,325 @@
+"""What a device runs, and why: segments, own statistics, patches on trial, and the way back.
+
+Rules: one switch of patch at a time, and while it is being built no statistics are; a patch that was
+not yet confirmed here runs on trial, with the generation before it kept warm; after a shift the device
+goes back to the base at once and asks the bank for the new domain as soon as it knows its signature.
+Not here: uploads, messages and connections (`core`), and what a patch must be to be believed (`intake`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.clock import Instant
+from edgeadapt.signature import Signature, features
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Outcome, SignatureReport, pack_vector
+from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.core.bank import BankEntry, PatchBank
+from edgeadapt_device.core.domains import DomainTracker
+from edgeadapt_device.core.effects import Effect, Log, StoreMessage
+from edgeadapt_device.core.events import FrameScored
+from edgeadapt_device.core.generations import Generations
+from edgeadapt_device.core.statistics import OwnStatistics
+from edgeadapt_device.core.trial import Candidate, Trial, TrialEvent, TrialState
+
+Statistics = tuple[FloatArray, FloatArray]
+_EMPTY: Mapping[str, FloatArray] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A patch (None: the base) and the statistics held under it."""
+
+    entry: BankEntry | None
+    statistics: Statistics
+
+    @property
+    def digest(self) -> str:
+        """The patch's digest, or "" for the base."""
+        return self.entry.patch.digest if self.entry is not None else ""
+
+    @property
+    def values(self) -> Mapping[str, FloatArray]:
+        """The patch's slot values; none for the base."""
+        return self.entry.patch.values if self.entry is not None else _EMPTY
+
+
+class Adaptation:
+    """Decides which generation to build and activate."""
+
+    def __init__(
+        self, bundle: Bundle, config: DeviceConfig, bank: PatchBank, segment: int, reference: Signature | None
+    ) -> None:
+        self._bundle = bundle
+        self._config = config
+        self.bank = bank
+        self._source: Statistics = (bundle.calibration.norm_mean, bundle.calibration.norm_var)
+        self.generations = Generations()
+        self.statistics = OwnStatistics(bundle, config.statistics)
+        self.trial = Trial(config.trial, len(bundle.manifest.classes))
+        self.tracker = DomainTracker(
+            bundle.calibration,
+            config.domains,
+            len(bundle.manifest.classes),
+            segment=segment,
+            reference=reference,
+        )
+        self.running = Running(None, self._source)
+        self._switch: Running | None = None
+        self._before: Running | None = None
+        self._matched = reference is not None
+        self.blocked: list[str] = []
+        self.must_commit = False
+
+    def start(self, running: Running) -> list[Effect]:
+        """Build the first generation: the base, or what ran before a restart."""
+        self._switch = running
+        return self._build(running, keep_previous=False)
+
+    def _build(self, wanted: Running, *, keep_previous: bool) -> list[Effect]:
+        values = self.statistics.values(wanted.values, wanted.statistics)
+        return self.generations.request(wanted.digest, values, keep_previous=keep_previous)
+
+    @property
+    def known_good(self) -> Running:
+        """What a restart should run: never a patch that is still on trial."""
+        if self.trial.running and self._before is not None:
+            return self._before
+        return Running(self.running.entry, self.statistics.current)
+
+    # Frames
+
+    def on_frame(self, event: FrameScored, predicted: int, now: Instant) -> list[Effect]:
+        """Learn from one scored frame."""
+        effects: list[Effect] = []
+        patch = self.generations.patch_of(event.token)
+        if event.mean is not None and event.mean_square is not None:
+            effects += self._on_probe(event.mean, event.mean_square, predicted, patch)
+        if self.trial.running and patch == self.trial.candidate.digest:
+            self.trial.observe(event.logits, event.previous_logits)
+            effects += self.judge_trial(now)
+        return effects
+
+    def _on_probe(
+        self, mean: FloatArray, mean_square: FloatArray, predicted: int, patch: str | None
+    ) -> list[Effect]:
+        vector = features(self._bundle.manifest, mean[None], mean_square[None])[0]
+        if self.tracker.observe(vector, predicted):
+            return self._on_shift()
+        effects: list[Effect] = []
+        if patch is not None:
+            self.statistics.add(mean, mean_square, patch)
+        frames = self.tracker.frames
+        if not self._matched and frames >= self._config.domains.match_frames:
+            self._matched = True
+            effects += self._look_in_bank()
+        young = frames < self._config.probe.young_frames
+        free = self._switch is None and not self.generations.busy
+        if (
+            free
+            and self.statistics.due(young=young)
+            and self.statistics.fold()
+            and self.statistics.moves_model
+        ):
+            effects += self._build(Running(self.running.entry, self.statistics.current), keep_previous=False)
+        first = self._config.domains.reference_frames
+        if frames in (first, 4 * first) or frames % self._config.domains.report_every_frames == 0:
+            effects.append(StoreMessage(self.report()))
+        return effects
+
+    def _on_shift(self) -> list[Effect]:
+        """A new segment: remember what was learnt, and go back to the base with the source's statistics."""
+        entry = self.running.entry
+        if entry is not None and entry.confirmed and not self.trial.active:
+            entry.statistics = self.statistics.settled
+        effects = self._abandon_trial()
+        self._matched = False
+        self.must_commit = True
+        self._switch = Running(None, self._source)
+        return [
+            *effects,
+            *self._build(self._switch, keep_previous=False),
+            Log(f"the domain has shifted: segment {self.tracker.segment} begins"),
+        ]
+
+    def _look_in_bank(self) -> list[Effect]:
+        vector = self.tracker.signature.vector
+        entry = self.bank.nearest(vector, self._config.domains.match_distance)
+        return self.adopt(entry) if entry is not None and entry.confirmed else []
+
+    # Patches
+
+    def adopt(self, entry: BankEntry, now: Instant | None = None) -> list[Effect]:
+        """Run a remembered patch: at once when it is confirmed or the base, else on trial."""
+        digest = entry.patch.digest
+        if digest in self.blocked or digest == (self._switch or self.running).digest:
+            return []
+        effects = self._abandon_trial(go_back=True)
+        self.bank.touch(entry.patch.header.cohort)
+        self._switch = Running(entry, self._start_statistics(entry))
+        on_trial = now is not None and not entry.confirmed and bool(entry.patch.values)
+        if on_trial and now is not None:
+            header = entry.patch.header
+            self.trial.start(Candidate(header.cohort, header.serial, digest, self.running.digest), now)
+        return effects + self._build(self._switch, keep_previous=on_trial)
+
+    def _start_statistics(self, entry: BankEntry) -> Statistics:
+        if entry.statistics is not None:
+            return entry.statistics
+        return self.statistics.of_patch(entry.patch.values) if entry.patch.values else self._source
+
+    def to_base(self) -> list[Effect]:
+        """Back to the base for good: an operator's rollback. The present patch is blocked."""
+        digest = self.running.digest
+        effects = self._abandon_trial()
+        if digest:
+            self.block(digest)
+        self._switch = Running(None, self._source)
+        return effects + self._build(self._switch, keep_previous=False)
+
+    def block(self, digest: str) -> None:
+        """Never run this patch again."""
+        self.blocked.append(digest)
+        self.bank.remove(digest)
+        self.must_commit = True
+
+    def _abandon_trial(self, *, go_back: bool = False) -> list[Effect]:
+        """End a trial without a verdict; its patch stays in the bank, unconfirmed."""
+        if not self.trial.active:
+            return []
+        was_running = self.trial.running
+        self.trial.move(TrialEvent.ABANDON)
+        self._switch = None
+        if not was_running:
+            self.generations.cancel()
+            return []
+        if go_back:
+            return self._go_back()
+        self._before = None
+        return self.generations.settle()
+
+    def _go_back(self) -> list[Effect]:
+        before, self._before = self._before, None
+        if before is None:
+            return []
+        self.running = before
+        self.statistics.restart(before.digest, *before.statistics)
+        effects = self.generations.revert()
+        return effects or self._build(before, keep_previous=False)
+
+    # Builds
+
+    def on_ready(self, token: int) -> list[Effect]:
+        """A generation is warm: it scores the next frame."""
+        generation, effects = self.generations.ready(token)
+        switch = self._switch
+        if generation is None or switch is None or generation.patch != switch.digest:
+            return effects
+        self._switch = None
+        before = Running(self.running.entry, self.statistics.current)
+        self.running = switch
+        self.statistics.restart(switch.digest, *switch.statistics)
+        self.must_commit = True
+        if self.trial.state is TrialState.BUILDING and self.trial.candidate.digest == switch.digest:
+            self._before = before
+            self.trial.move(TrialEvent.READY)
+            return [*effects, self._outcome("trial", "")]
+        if switch.entry is not None and self._before is None and before.digest != switch.digest:
+            state: Literal["confirmed", "reapplied"] = (
+                "reapplied" if switch.entry.patch.values else "confirmed"
+            )
+            effects.append(self._outcome(state, "", switch.entry))
+        return effects
+
+    def on_failed(self, token: int, reason: str) -> list[Effect]:
+        """A generation could not be built: what runs goes on running."""
+        generation, effects = self.generations.failed(token)
+        if generation is None:
+            return effects
+        effects.append(Log(f"a generation could not be built: {reason}"))
+        switch, self._switch = self._switch, None
+        if self.trial.state is TrialState.BUILDING:
+            self.trial.move(TrialEvent.BUILD_FAILED)
+            effects.append(self._outcome("reverted", f"could not be built: {reason}"[:500]))
+        if switch is not None and switch.digest:
+            self.block(switch.digest)
+        return effects
+
+    # Trial
+
+    def judge_trial(self, now: Instant) -> list[Effect]:
+        """Keep or revert the patch on trial once the evidence says so."""
+        verdict = self.trial.verdict(now) if self.trial.running else None
+        if verdict is None:
+            return []
+        self.must_commit = True
+        entry = self.running.entry
+        if verdict == "" and entry is not None:
+            self.trial.move(TrialEvent.PASS)
+            entry.confirmed = True
+            if not entry.signature.size:
+                entry.signature = self.tracker.signature.vector
+            self._before = None
+            return [*self.generations.settle(), self._outcome("confirmed", "")]
+        outcome = self._outcome("reverted", verdict)
+        self.trial.move(TrialEvent.FAIL)
+        self.block(self.trial.candidate.digest)
+        self._switch = None
+        return [*self._go_back(), outcome, Log(f"patch reverted: {verdict}")]
+
+    def _outcome(
+        self,
+        state: Literal["trial", "confirmed", "reverted", "reapplied"],
+        reason: str,
+        entry: BankEntry | None = None,
+    ) -> Effect:
+        candidate, seen = self.trial.candidate, self.trial.evidence
+        if entry is not None:
+            header = entry.patch.header
+            message = Outcome(
+                outbox="",
+                sequence=0,
+                cohort=header.cohort,
+                serial=header.serial,
+                patch=entry.patch.digest,
+                state=state,
+                reason=reason,
+            )
+            return StoreMessage(message)
+        return StoreMessage(
+            Outcome(
+                outbox="",
+                sequence=0,
+                cohort=candidate.cohort,
+                serial=candidate.serial,
+                patch=candidate.digest,
+                state=state,
+                reason=reason,
+                frames=seen.frames,
+                entropy_old=seen.entropy_old,
+                entropy_new=seen.entropy_new,
+                agreement=seen.agreement,
+            )
+        )
+
+    def report(self) -> SignatureReport:
+        """Where the device is now, for the cloud; the outbox fills in its id and the sequence."""
+        mean, var = self.statistics.current
+        drift = self.tracker.drift
+        return SignatureReport(
+            outbox="",
+            sequence=0,
+            bundle=self._bundle.digest,
+            segment=self.tracker.segment,
+            frames=max(self.tracker.frames, 1),
+            vector=pack_vector(self.tracker.signature.vector),
+            mean=pack_vector(mean),
+            var=pack_vector(var),
+            drift=drift if np.isfinite(drift) else 0.0,
+        )

@@ -1,0 +1,70 @@
+"""The byte budget: a token bucket that counts what a message really costs on the link.
+
+Samples are paid for when they are flagged and may never overdraw. Reports and outcomes are always
+sent; they may take the bucket below zero, and samples then wait until it has recovered. A part of
+the bucket is kept for the first frames of a new segment (pay more early in a shift, as WISE-ATTA).
+"""
+
+from __future__ import annotations
+
+from edgeadapt.clock import Instant
+from edgeadapt_device.config import BudgetSection
+
+# MQTT 5 PUBLISH header, packet id and properties, the topic, TCP/IP and TLS framing, and the PUBACK.
+OVERHEAD_BYTES = 170
+
+
+class Budget:
+    """Tokens are bytes; they flow in at `rate` per second up to the burst."""
+
+    def __init__(self, config: BudgetSection) -> None:
+        self._config = config
+        self._rate = config.bytes_per_hour / 3600.0
+        self._tokens = float(config.burst_bytes)
+        self._filled_mono_s: float | None = None
+        self.spent_bytes = 0
+
+    def set_rate(self, bytes_per_hour: int, now: Instant) -> None:
+        """Follow the cloud's assignment; what was saved stays."""
+        self._fill(now)
+        self._rate = max(bytes_per_hour, 0) / 3600.0
+
+    def left_bytes(self, now: Instant) -> int:
+        """Tokens in the bucket; negative after reports that could not wait."""
+        self._fill(now)
+        return int(self._tokens)
+
+    def take(self, size_bytes: int, now: Instant, *, early: bool) -> bool:
+        """Pay for a sample of `size_bytes` payload; False, and nothing paid, when it does not fit."""
+        self._fill(now)
+        floor = 0.0 if early else self._config.shift_reserve * self._config.burst_bytes
+        cost = size_bytes + OVERHEAD_BYTES
+        if self._tokens - cost < floor:
+            return False
+        self._pay(cost)
+        return True
+
+    def settle(self, estimated_bytes: int, real_bytes: int) -> None:
+        """Correct a payment made on an estimate."""
+        self._pay(real_bytes - estimated_bytes)
+
+    def charge(self, size_bytes: int, now: Instant) -> None:
+        """Pay for a message that is sent whatever the budget says."""
+        self._fill(now)
+        self._pay(size_bytes + OVERHEAD_BYTES)
+
+    def wait_s(self, size_bytes: int) -> float:
+        """Seconds until a resend of `size_bytes` can be paid, as things stand."""
+        lack = size_bytes + OVERHEAD_BYTES - self._tokens
+        return max(lack, 0.0) / self._rate if self._rate > 0 else 3600.0
+
+    def _pay(self, cost: float) -> None:
+        self._tokens -= cost
+        self.spent_bytes += int(cost)
+
+    def _fill(self, now: Instant) -> None:
+        if self._filled_mono_s is not None:
+            elapsed_s = max(now.mono_s - self._filled_mono_s, 0.0)
+            room = max(self._config.burst_bytes - self._tokens, 0.0)
+            self._tokens += min(elapsed_s * self._rate, room)
+        self._filled_mono_s = now.mono_s

@@ -1,0 +1,137 @@
+"""What the core asks its driver to do, in order. Frozen values; nothing here does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgeadapt.bundle.materialise import SlotValues
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Lane, Outcome, SignatureReport
+from edgeadapt_device.core.events import Image
+from edgeadapt_device.core.state import DeviceState
+
+
+@dataclass(frozen=True, slots=True)
+class BuildGeneration:
+    """Build and warm up sessions with `values` over the base; answer GenerationReady or GenerationFailed."""
+
+    token: int
+    values: SlotValues
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Score the next frame with this generation."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Forget this generation's sessions."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """The device's answer for a frame, for its host."""
+
+    frame: int
+    label: int
+    probabilities: FloatArray
+    entropy: float
+    generation: str
+    segment: int
+    flagged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSample:
+    """Encode the frame without loss and make it durable in the outbox; answer Stored."""
+
+    image: Image
+    segment: int
+    lane: Lane
+    entropy: float
+    predicted: int
+    generation: str
+    captured_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMessage:
+    """Make the message durable in the outbox (which fills in outbox and sequence); answer Stored."""
+
+    message: SignatureReport | Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Send this row of the outbox, QoS 1."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The server has these rows: delete them from the outbox."""
+
+    sequences: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishNow:
+    """Send a message that may be lost, beside the outbox."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    qos: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Listen to a topic, QoS 1."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Stop listening to a topic."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitState:
+    """Make the state durable, atomically, with the patch envelopes it names (digest to bytes)."""
+
+    state: DeviceState
+    envelopes: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Something a person may want to know."""
+
+    text: str
+
+
+Effect = (
+    BuildGeneration
+    | Activate
+    | Release
+    | Predicted
+    | StoreSample
+    | StoreMessage
+    | Publish
+    | Forget
+    | PublishNow
+    | Subscribe
+    | Unsubscribe
+    | CommitState
+    | Log
+)

@@ -1,0 +1,106 @@
+"""What can happen to a device. Every event is a plain frozen value; the time comes beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeadapt.tensors import FloatArray
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameScored:
+    """A frame went through the model.
+
+    Attributes:
+        index: position in the source, from 0.
+        image: [H, W, C] uint8.
+        logits: [K] float32.
+        token: the generation that made the logits.
+        mean: [P] per-frame mean of every norm layer's input, when the frame was probed.
+        mean_square: [P] per-frame mean square, likewise.
+        previous_logits: [K] of the generation before the trial, when the frame was compared.
+        latency_ms: time the model took.
+    """
+
+    index: int
+    image: Image
+    logits: FloatArray
+    token: int
+    mean: FloatArray | None = None
+    mean_square: FloatArray | None = None
+    previous_logits: FloatArray | None = None
+    latency_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationReady:
+    """The sessions of a generation are built and warm."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationFailed:
+    """A generation could not be built or run."""
+
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker accepted the connection; `max_packet_bytes` is its limit (0: none said)."""
+
+    max_packet_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message arrived."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message is durable in the outbox under this sequence; its size is that of the MQTT payload."""
+
+    sequence: int
+    kind: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The outbox was full and let these rows go, or they can never be sent."""
+
+    sequences: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened, but a deadline is due."""
+
+
+Event = (
+    FrameScored
+    | GenerationReady
+    | GenerationFailed
+    | Connected
+    | Disconnected
+    | Received
+    | Stored
+    | Dropped
+    | Tick
+)

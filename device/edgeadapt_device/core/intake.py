@@ -1,0 +1,140 @@
+"""What comes down: bytes and a topic in; a trusted value or a refusal out.
+
+A patch is believed only after `open_envelope`, `check_fit` and `check_fresh`. A patch whose digest is
+known (running, remembered, blocked or refused already) is ignored without a word: brokers redeliver
+retained messages. Serials only rise, per cohort, across restarts. Nothing here changes what runs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.clock import Instant
+from edgeadapt.digest import sha256_hex
+from edgeadapt.errors import TrustError, WireError
+from edgeadapt.patch import Patch, TrustedKeys, check_fit, check_fresh, open_envelope
+from edgeadapt.wire import Ack, Assign, Command, decode, topics
+from edgeadapt_device.core.bank import PatchBank
+from edgeadapt_device.core.state import Assignment
+
+_REMEMBERED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A patch that is not believed."""
+
+    cohort: str
+    serial: int
+    digest: str
+    error: TrustError
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A patch that is believed, with the envelope it came in."""
+
+    patch: Patch
+    envelope: bytes
+
+
+Incoming = Accepted | Refused | Ack | Assign | Command
+
+
+class Intake:
+    """Judges every incoming message; keeps serials, blocked digests and assignments."""
+
+    def __init__(
+        self, bundle: Bundle, trusted: TrustedKeys, fleet: str, device: str, bank: PatchBank
+    ) -> None:
+        self._bundle = bundle
+        self._trusted = trusted
+        self._fleet = fleet
+        self._device = device
+        self._bank = bank
+        self._refused: OrderedDict[str, None] = OrderedDict()
+        self._blocked: OrderedDict[str, None] = OrderedDict()
+        self._assignments: OrderedDict[int, Assignment] = OrderedDict()
+        self.serials: dict[str, int] = {}
+
+    def receive(self, topic: str, payload: bytes, now: Instant) -> Incoming | None:
+        """Judge one message; None when there is nothing to do.
+
+        Raises:
+            WireError: the message is malformed or not for this device.
+        """
+        where = topics.split(topic)
+        if isinstance(where, topics.PatchTopic):
+            if where.fleet != self._fleet:
+                raise WireError(f"a patch of fleet {where.fleet!r}")
+            return self._patch(where.cohort, payload, now) if payload else None
+        if (where.fleet, where.device, where.direction) != (self._fleet, self._device, "down"):
+            raise WireError(f"not for this device: {topic[:128]!r}")
+        if not payload:
+            return None
+        message = decode(payload)
+        match where.kind, message:
+            case "ack", Ack() as ack:
+                return ack
+            case "assign", Assign() as assign:
+                return assign
+            case "command", Command() as command:
+                return command
+        raise WireError(f"a {type(message).__name__} on {where.kind}")
+
+    def _patch(self, cohort: str, payload: bytes, now: Instant) -> Accepted | Refused | None:
+        digest = sha256_hex(payload)
+        if digest in self._refused or digest in self._blocked or self._bank.by_digest(digest):
+            return None
+        serial = 0
+        try:
+            patch = open_envelope(payload, self._trusted)
+            serial = patch.header.serial
+            check_fit(patch, self._bundle)
+            last = self.serials.get(cohort, 0)
+            check_fresh(patch, cohort=cohort, last_serial=last, wall_s=now.wall_s)
+        except TrustError as error:
+            _remember(self._refused, digest)
+            return Refused(cohort, serial, digest, error)
+        self.serials[cohort] = serial
+        return Accepted(patch, payload)
+
+    def assign(self, assignment: Assignment) -> None:
+        """Remember a segment's cohort."""
+        self._assignments.pop(assignment.segment, None)
+        self._assignments[assignment.segment] = assignment
+        while len(self._assignments) > _REMEMBERED:
+            self._assignments.popitem(last=False)
+
+    def cohort_of(self, segment: int) -> str:
+        """The cohort of a segment, or "" when it is not known."""
+        found = self._assignments.get(segment)
+        return found.cohort if found is not None else ""
+
+    def assignments(self) -> tuple[Assignment, ...]:
+        """All that are remembered, oldest first."""
+        return tuple(self._assignments.values())
+
+    def channels(self) -> dict[str, bool]:
+        """Cohort to whether its canary channel is heard too: as the newest assignment says."""
+        return {a.cohort: a.canary for a in self._assignments.values()}
+
+    def block(self, digest: str) -> None:
+        """Never take this patch again."""
+        _remember(self._blocked, digest)
+
+    def is_blocked(self, digest: str) -> bool:
+        """True for a patch that was reverted here."""
+        return digest in self._blocked
+
+    def blocked(self) -> tuple[str, ...]:
+        """All blocked digests, oldest first."""
+        return tuple(self._blocked)
+
+
+def _remember(known: OrderedDict[str, None], digest: str) -> None:
+    known[digest] = None
+    while len(known) > _REMEMBERED:
+        known.popitem(last=False)

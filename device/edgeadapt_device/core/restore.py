@@ -1,0 +1,177 @@
+"""From the core's live parts to a `DeviceState`, and back after a restart.
+
+Envelopes are verified again on the way back: a state folder is not trusted more than the network. A
+trial that was cut off is reverted, reported and its patch blocked, since it may be what ended the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.errors import TrustError, WireError
+from edgeadapt.patch import TrustedKeys, check_fit, open_envelope
+from edgeadapt.signature import Signature
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Outcome, pack_vector, unpack_vector
+from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.core.adaptation import Adaptation, Running, Statistics
+from edgeadapt_device.core.bank import BankEntry, PatchBank
+from edgeadapt_device.core.intake import Intake
+from edgeadapt_device.core.state import Assignment, BankRecord, DeviceState, TrialRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a core starts from; `notes` tell a person what could not be taken over."""
+
+    adaptation: Adaptation
+    running: Running
+    epoch: int
+    frames: int
+    assignments: tuple[Assignment, ...]
+    serials: Mapping[str, int]
+    budget_bytes_per_hour: int | None
+    cut_off: Outcome | None
+    notes: tuple[str, ...]
+
+
+def restore(
+    bundle: Bundle,
+    config: DeviceConfig,
+    trusted: TrustedKeys,
+    state: DeviceState | None,
+    envelopes: Mapping[str, bytes],
+) -> Restored:
+    """Rebuild the parts of a core; a state of another bundle keeps only its epoch and segment."""
+    bank = PatchBank(bundle.calibration, config.domains.bank_bytes)
+    source: Statistics = (bundle.calibration.norm_mean, bundle.calibration.norm_var)
+    if state is None or state.bundle != bundle.digest:
+        segment, epoch = (state.segment + 1, state.epoch + 1) if state is not None else (0, 1)
+        notes = ("the bundle has changed: starting from its base",) if state is not None else ()
+        adaptation = Adaptation(bundle, config, bank, segment, None)
+        return Restored(adaptation, Running(None, source), epoch, 0, (), {}, None, None, notes)
+    notes_list: list[str] = []
+    for record in state.bank:
+        entry = _entry(bundle, trusted, record, envelopes.get(record.digest), notes_list)
+        if entry is not None:
+            bank.restore(entry)
+    reference = _vector(state.reference, len(bundle.calibration.signature_mean))
+    signature = Signature(reference, state.reference_frames) if reference is not None else None
+    adaptation = Adaptation(bundle, config, bank, state.segment, signature)
+    adaptation.blocked.extend(state.blocked)
+    cut_off = _cut_off(state.trial)
+    if state.trial is not None:
+        adaptation.block(state.trial.digest)
+    entry = bank.by_digest(state.patch) if state.patch else None
+    if state.patch and entry is None:
+        notes_list.append("the running patch could not be restored: starting from the base")
+        running = Running(None, source)
+    else:
+        running = Running(entry, _statistics(bundle, state.mean, state.var) or source)
+    return Restored(
+        adaptation,
+        running,
+        state.epoch + 1,
+        state.frames,
+        state.assignments,
+        state.serials,
+        state.budget_bytes_per_hour,
+        cut_off,
+        tuple(notes_list),
+    )
+
+
+def _entry(
+    bundle: Bundle, trusted: TrustedKeys, record: BankRecord, envelope: bytes | None, notes: list[str]
+) -> BankEntry | None:
+    if envelope is None:
+        notes.append(f"patch {record.digest[:12]} is not in the store")
+        return None
+    try:
+        patch = open_envelope(envelope, trusted)
+        check_fit(patch, bundle)
+    except TrustError as error:
+        notes.append(f"stored patch {record.digest[:12]}: {error}")
+        return None
+    vector = _vector(record.signature, len(bundle.calibration.signature_mean))
+    signature = vector if vector is not None else np.zeros(0, np.float32)
+    return BankEntry(
+        patch, envelope, signature, _statistics(bundle, record.mean, record.var), record.confirmed
+    )
+
+
+def _statistics(bundle: Bundle, mean: bytes, var: bytes) -> Statistics | None:
+    size = bundle.manifest.probe_channels
+    pair = _vector(mean, size), _vector(var, size)
+    return (pair[0], pair[1]) if pair[0] is not None and pair[1] is not None else None
+
+
+def _vector(data: bytes, length: int) -> FloatArray | None:
+    try:
+        return unpack_vector(data, length)
+    except WireError:
+        return None
+
+
+def _cut_off(trial: TrialRecord | None) -> Outcome | None:
+    if trial is None:
+        return None
+    return Outcome(
+        outbox="",
+        sequence=0,
+        cohort=trial.cohort,
+        serial=trial.serial,
+        patch=trial.digest,
+        state="reverted",
+        reason="the device restarted in mid-trial",
+    )
+
+
+def snapshot(
+    bundle: Bundle, adaptation: Adaptation, intake: Intake, epoch: int, frames: int, rate: int | None
+) -> tuple[DeviceState, dict[str, bytes]]:
+    """The state to store, and the envelopes it names by digest."""
+    running, trial = adaptation.known_good, adaptation.trial
+    signature = adaptation.tracker.signature
+    entries = list(adaptation.bank.entries())
+    known = {entry.patch.digest for entry in entries}
+    if running.entry is not None and running.digest not in known and running.digest not in adaptation.blocked:
+        entries.insert(0, running.entry)
+    record = None
+    if trial.running:
+        seen = trial.candidate
+        record = TrialRecord(seen.cohort, seen.serial, seen.digest, seen.previous, trial.deadline_wall_s)
+    state = DeviceState(
+        bundle=bundle.digest,
+        epoch=epoch,
+        segment=adaptation.tracker.segment,
+        frames=frames,
+        patch=running.digest,
+        mean=pack_vector(running.statistics[0]),
+        var=pack_vector(running.statistics[1]),
+        reference=pack_vector(signature.vector),
+        reference_frames=signature.count,
+        serials=dict(intake.serials),
+        assignments=intake.assignments(),
+        blocked=tuple(dict.fromkeys((*intake.blocked(), *adaptation.blocked)))[-256:],
+        bank=tuple(_record(entry) for entry in entries),
+        trial=record,
+        budget_bytes_per_hour=rate,
+    )
+    return state, {entry.patch.digest: entry.envelope for entry in entries}
+
+
+def _record(entry: BankEntry) -> BankRecord:
+    mean, var = entry.statistics if entry.statistics is not None else (np.zeros(0, np.float32),) * 2
+    return BankRecord(
+        entry.patch.header.cohort,
+        entry.patch.digest,
+        pack_vector(entry.signature),
+        pack_vector(mean),
+        pack_vector(var),
+        entry.confirmed,
+    )

@@ -1,0 +1,65 @@
+"""What survives a restart, as MessagePack structs. Writing it to a disk is `io.store`."""
+
+from __future__ import annotations
+
+import msgspec
+
+STATE_FORMAT = 1
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class BankRecord(_Record, frozen=True):
+    """A remembered patch: its envelope's digest, the domain it is for, the statistics last held under it."""
+
+    cohort: str
+    digest: str
+    signature: bytes
+    mean: bytes
+    var: bytes
+    confirmed: bool
+
+
+class TrialRecord(_Record, frozen=True):
+    """A patch on trial. A device that starts with one in its state was cut off, and reverts."""
+
+    cohort: str
+    serial: int
+    digest: str
+    previous: str
+    deadline_wall_s: float
+
+
+class Assignment(_Record, frozen=True):
+    """The cohort of a segment, and the channel to hear it on."""
+
+    segment: int
+    cohort: str
+    canary: bool
+
+
+class DeviceState(_Record, frozen=True):
+    """Everything the core needs to go on as the same generation.
+
+    `patch` is the digest of the running patch ("" for the base); `mean` and `var` [P] are its
+    statistics; `reference` [S] is the running segment's signature, with `reference_frames` behind it.
+    """
+
+    bundle: str
+    epoch: int
+    segment: int
+    frames: int
+    patch: str
+    mean: bytes
+    var: bytes
+    reference: bytes
+    reference_frames: int
+    serials: dict[str, int]
+    assignments: tuple[Assignment, ...]
+    blocked: tuple[str, ...]
+    bank: tuple[BankRecord, ...]
+    trial: TrialRecord | None = None
+    budget_bytes_per_hour: int | None = None
+    format: int = STATE_FORMAT

@@ -1,0 +1,161 @@
+"""Performs a core's effects through ports: engine, outbox, store and link.
+
+`Performer` is the one place where decisions meet the world. The daemon gives it a worker that builds
+sessions in a thread and a link to a broker; `local` builds inline and keeps messages in a list. It runs
+in the thread that owns the core. A full disk does not stop the model: it is counted and said.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from edgeadapt.bundle.materialise import SlotValues
+from edgeadapt.clock import Instant
+from edgeadapt.digest import sha256_hex
+from edgeadapt.errors import TransportError
+from edgeadapt.wire import Sample, topics
+from edgeadapt_device.core import DeviceCore
+from edgeadapt_device.core import effects as fx
+from edgeadapt_device.core import events as ev
+from edgeadapt_device.core.state import DeviceState
+from edgeadapt_device.io.engine import Session
+from edgeadapt_device.io.outbox import Outbox
+from edgeadapt_device.io.samples import encode_png
+
+
+class Link(Protocol):
+    """The way to the broker."""
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Send without waiting."""
+
+    def subscribe(self, topic: str) -> None:
+        """Listen, QoS 1."""
+
+    def unsubscribe(self, topic: str) -> None:
+        """Stop listening."""
+
+
+class StatePort(Protocol):
+    """Where the state is made durable."""
+
+    def commit(self, state: DeviceState, envelopes: Mapping[str, bytes]) -> None:
+        """Replace what is stored, atomically; raises TransportError when it cannot."""
+
+
+class Performer:
+    """Holds the sessions and performs effects.
+
+    Attributes:
+        sessions: token to session, as the core asked for them.
+        storage_errors: writes that failed (full or read-only disk); the device goes on.
+    """
+
+    def __init__(
+        self,
+        core: DeviceCore,
+        outbox: Outbox,
+        store: StatePort | None,
+        link: Link,
+        build: Callable[[int, SlotValues], None],
+        *,
+        fleet: str,
+        device: str,
+        on_predicted: Callable[[fx.Predicted], None],
+        on_log: Callable[[str], None],
+    ) -> None:
+        self._core, self._outbox, self._store, self._link = core, outbox, store, link
+        self._build, self._on_predicted, self._on_log = build, on_predicted, on_log
+        self._fleet, self._device = fleet, device
+        self.sessions: dict[int, Session] = {}
+        self._events: deque[ev.Event] = deque()
+        self.storage_errors = 0
+
+    def handle(self, event: ev.Event, now: Instant) -> None:
+        """Give the core an event, and perform what follows until nothing is left to do."""
+        self._events.append(event)
+        while self._events:
+            self.perform(self._core.handle(self._events.popleft(), now))
+
+    def drain(self, now: Instant) -> None:
+        """Handle the events that effects performed outside `handle` have caused."""
+        while self._events:
+            self.perform(self._core.handle(self._events.popleft(), now))
+
+    def put_session(self, token: int, session: Session) -> None:
+        """A build ended; the caller tells the core with GenerationReady."""
+        self.sessions[token] = session
+
+    def perform(self, effects: Iterable[fx.Effect]) -> None:
+        """Perform effects in order; events they cause wait for `handle` or `drain`."""
+        for effect in effects:
+            try:
+                self._perform(effect)
+            except TransportError as error:
+                self.storage_errors += 1
+                self._on_log(f"storage: {error}")
+
+    def _perform(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Predicted():
+                self._on_predicted(effect)
+            case fx.BuildGeneration(token, values):
+                self._build(token, values)
+            case fx.Activate():
+                pass  # The core's next plan names the generation; its sessions are here already.
+            case fx.Release(token):
+                self.sessions.pop(token, None)
+            case fx.StoreSample():
+                self._keep(self._outbox.store(_sample(effect)))
+            case fx.StoreMessage(message):
+                self._keep(self._outbox.store(message))
+            case fx.Publish(sequence):
+                self._publish(sequence)
+            case fx.Forget(sequences):
+                self._outbox.forget(sequences)
+            case fx.PublishNow(topic, payload, retain, qos):
+                self._link.publish(topic, payload, qos=qos, retain=retain)
+            case fx.Subscribe(topic):
+                self._link.subscribe(topic)
+            case fx.Unsubscribe(topic):
+                self._link.unsubscribe(topic)
+            case fx.CommitState(state, envelopes):
+                if self._store is not None:
+                    self._store.commit(state, envelopes)
+            case fx.Log(text):
+                self._on_log(text)
+
+    def _keep(self, stored: tuple[int, str, int, tuple[int, ...]]) -> None:
+        sequence, kind, size_bytes, dropped = stored
+        self._events.append(ev.Stored(sequence, kind, size_bytes))
+        if dropped:
+            self._events.append(ev.Dropped(dropped))
+
+    def _publish(self, sequence: int) -> None:
+        row = self._outbox.payload(sequence)
+        if row is not None:
+            kind, payload = row
+            self._link.publish(topics.up(self._fleet, self._device, kind), payload, qos=1, retain=False)
+
+
+def _sample(effect: fx.StoreSample) -> Sample:
+    data = encode_png(effect.image)
+    height, width, channels = effect.image.shape
+    return Sample(
+        outbox="",
+        sequence=0,
+        segment=effect.segment,
+        lane=effect.lane,
+        codec="png",
+        height=height,
+        width=width,
+        channels=channels,
+        data=data,
+        sha256=sha256_hex(data),
+        entropy=effect.entropy,
+        predicted=effect.predicted,
+        generation=effect.generation,
+        captured_s=effect.captured_s,
+    )
