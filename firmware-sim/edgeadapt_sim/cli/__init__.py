@@ -1,0 +1,1 @@
+"""Commands of the simulator: `edgeadapt demo` and `edgeadapt bench`."""
