@@ -1,0 +1,1 @@
+"""Tests of `edgeadapt_device.io`, against the real runtime, disk and broker."""

@@ -1,0 +1,170 @@
+"""The link against a real broker on loopback."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from edgeadapt.errors import ConfigError
+from edgeadapt_device.config import MqttSection
+from edgeadapt_device.core.events import Connected, Disconnected, Received
+from edgeadapt_device.io.mqtt import LinkEvent, MqttLink
+from edgeadapt_sim.broker import Broker, free_port
+
+E = TypeVar("E", Connected, Disconnected, Received)
+
+
+class Side:
+    """A link and what arrived on it."""
+
+    def __init__(self, port: int, device: str) -> None:
+        self.events: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
+        config = MqttSection(port=port, reconnect_max_s=1)
+        self.link = MqttLink(
+            config,
+            fleet="f",
+            device=device,
+            will_topic=f"test/{device}/status",
+            will_payload=b"dead",
+            inbox=self.events.put,
+        )
+
+    def wait(self, kind: type[E]) -> E:
+        while True:
+            event = self.events.get(timeout=10)
+            if isinstance(event, kind):
+                return event
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker.start(log_dir=tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(broker: Broker) -> Iterator[Callable[[str], Side]]:
+    sides: list[Side] = []
+
+    def make(device: str) -> Side:
+        side = Side(broker.port, device)
+        sides.append(side)
+        side.wait(Connected)
+        return side
+
+    yield make
+    for side in sides:
+        side.link.close(None)
+
+
+@pytest.mark.integration
+def test_messages_go_both_ways_and_goodbye_is_retained(connect: Callable[[str], Side]) -> None:
+    one, two = connect("one"), connect("two")
+    two.link.subscribe("test/down")
+    # The broker answers in order: what comes back proves that the subscription before it is there.
+    two.link.publish("test/down", b"self", 1, False)
+    assert two.wait(Received) == Received("test/down", b"self")
+    one.link.publish("test/down", b"hello", 1, False)
+    assert two.wait(Received) == Received("test/down", b"hello")
+    one.link.close(("test/one/status", b"bye"))
+    two.link.subscribe("test/one/status")
+    assert two.wait(Received) == Received("test/one/status", b"bye")
+
+
+@pytest.mark.integration
+def test_unsubscribing_ends_a_topic(connect: Callable[[str], Side]) -> None:
+    side = connect("one")
+    for topic in ("test/a", "test/b"):
+        side.link.subscribe(topic)
+    side.link.unsubscribe("test/a")
+    side.link.publish("test/a", b"unheard", 1, False)
+    side.link.publish("test/b", b"heard", 1, False)
+    assert side.wait(Received) == Received("test/b", b"heard")
+
+
+@pytest.mark.integration
+def test_a_broker_that_comes_back_is_found_again(broker: Broker, connect: Callable[[str], Side]) -> None:
+    side = connect("one")
+    broker.stop()
+    side.wait(Disconnected)
+    broker.resume()
+    assert side.wait(Connected).max_packet_bytes >= 0
+    side.link.subscribe("test/a")
+    side.link.publish("test/a", b"again", 1, False)
+    assert side.wait(Received) == Received("test/a", b"again")
+
+
+@pytest.mark.integration
+def test_a_broken_connection_makes_the_broker_publish_the_will(
+    broker: Broker, connect: Callable[[str], Side]
+) -> None:
+    other = connect("other")
+    other.link.subscribe("test/one/status")
+    first = connect("one")
+    # Nobody says goodbye for a connection that breaks.
+    _break(first)
+    assert other.wait(Received) == Received("test/one/status", b"dead")
+
+
+def _break(side: Side) -> None:
+    used = side.link._client.socket()
+    assert used is not None
+    with socket.socket(fileno=os.dup(used.fileno())) as same:
+        same.shutdown(socket.SHUT_RDWR)
+
+
+def test_the_brokers_packet_limit_is_told() -> None:
+    # CONNACK, success, with one property: 0x27, Maximum Packet Size (MQTT 5, 3.2.2.3.6).
+    connack = bytes((0x20, 8, 0, 0, 5, 0x27)) + (12_345).to_bytes(4, "big")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        side = Side(server.getsockname()[1], "one")
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(connack)
+            assert side.wait(Connected) == Connected(12_345)
+            side.link.close(None)
+
+
+def test_a_refused_connection_is_no_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        side = Side(server.getsockname()[1], "one")
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(bytes((0x20, 3, 0, 0x87, 0)))  # 0x87: not authorised
+            assert isinstance(side.events.get(timeout=10), Disconnected)
+        side.link.close(None)
+
+
+def test_no_broker_is_no_error() -> None:
+    side = Side(free_port(), "alone")
+    side.link.publish("test/x", b"lost", 0, False)
+    side.link.subscribe("test/x")
+    side.link.close(("test/x", b"bye"))
+    assert not any(isinstance(side.events.get(), Connected) for _ in range(side.events.qsize()))
+
+
+def test_files_and_names_that_cannot_be_used_are_config_errors(tmp_path: Path) -> None:
+    def link(config: MqttSection, device: str = "d") -> MqttLink:
+        return MqttLink(
+            config, fleet="f", device=device, will_topic="t", will_payload=b"", inbox=lambda event: None
+        )
+
+    with pytest.raises(ConfigError, match="password"):
+        link(MqttSection(username="u", password_file=str(tmp_path / "none")))
+    (tmp_path / "empty").write_text("")
+    with pytest.raises(ConfigError, match="is empty"):
+        link(MqttSection(username="u", password_file=str(tmp_path / "empty")))
+    with pytest.raises(ConfigError, match="TLS"):
+        link(MqttSection(tls_ca=str(tmp_path / "none.pem")))
+    with pytest.raises(ConfigError, match="port"):
+        link(MqttSection(port=0))
+    with pytest.raises(ConfigError, match=r"device\.name"):
+        link(MqttSection(), device="a/b")

@@ -1,0 +1,81 @@
+"""The CSV that a host reads while the device writes, also after a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeadapt.errors import ConfigError
+from edgeadapt_device.core.effects import Predicted
+from edgeadapt_device.io.predictions import HEADER, PredictionLog
+
+
+def predicted(frame: int, flagged: bool = False) -> Predicted:
+    return Predicted(frame, 3, np.full(4, 0.25, np.float32), 1.25, "base", 2, flagged)
+
+
+def test_rows_follow_one_header_over_restarts(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "predictions.csv"
+    log = PredictionLog(path)
+    assert log.last_frame() is None
+    log.write(predicted(0), 0.0)
+    log.write(predicted(1, flagged=True), 0.0)
+    log.close()
+    log = PredictionLog(path)
+    assert log.last_frame() == 1
+    log.write(predicted(2), 0.0)
+    assert log.last_frame() == 2
+    log.close()
+    assert path.read_text().splitlines() == [
+        HEADER,
+        "0,3,1.250000,base,2,0",
+        "1,3,1.250000,base,2,1",
+        "2,3,1.250000,base,2,0",
+    ]
+
+
+def test_rows_reach_the_file_by_number_or_by_time(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    log = PredictionLog(path, flush_rows=3, flush_s=0.2)
+    for frame in range(3):
+        assert len(path.read_text().splitlines()) == 1
+        log.write(predicted(frame), 10.0)
+    assert len(path.read_text().splitlines()) == 4
+    log.write(predicted(3), 10.1)
+    log.flush_if_due(10.15)
+    assert len(path.read_text().splitlines()) == 4
+    log.flush_if_due(10.31)
+    assert len(path.read_text().splitlines()) == 5
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("tail", "last"),
+    [("", None), ("5,1,0.1,base,0,0\n", 5), ("5,1,0.1,base,0,0\n6,1,0.", 5), ("6", None)],
+)
+def test_a_half_written_line_is_removed(tmp_path: Path, tail: str, last: int | None) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(HEADER + "\n" + tail)
+    log = PredictionLog(path)
+    assert log.last_frame() == last
+    log.write(predicted(7), 0.0)
+    log.close()
+    assert path.read_text().splitlines()[-1].startswith("7,3,")
+    assert len(path.read_text().splitlines()) == 2 + (last is not None)
+
+
+def test_a_half_written_header_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text(HEADER[:9])
+    PredictionLog(path).close()
+    assert path.read_text() == HEADER + "\n"
+
+
+def test_another_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("name,price\nbread,3\n")
+    with pytest.raises(ConfigError, match="no file of predictions"):
+        PredictionLog(path)
+    assert path.read_text() == "name,price\nbread,3\n"

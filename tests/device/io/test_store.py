@@ -1,0 +1,93 @@
+"""The state survives whatever a disk does to one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgeadapt.digest import sha256_hex
+from edgeadapt.errors import TransportError
+from edgeadapt_device.core.state import BankRecord, DeviceState, TrialRecord
+from edgeadapt_device.io.store import GenerationStore
+
+PATCHES = {sha256_hex(data): data for data in (b"one", b"two", b"three")}
+ONE, TWO, THREE = PATCHES
+
+
+def state(patch: str = "", frames: int = 0, bank: tuple[str, ...] = ()) -> DeviceState:
+    return DeviceState(
+        bundle="b", epoch=1, segment=2, frames=frames, patch=patch, mean=b"m", var=b"v", reference=b"r",
+        reference_frames=3, serials={"c": 4}, assignments=(), blocked=(),
+        bank=tuple(BankRecord("c", digest, b"s", b"m", b"v", True) for digest in bank),
+    )  # fmt: skip
+
+
+def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
+    store = GenerationStore(tmp_path / "state")
+    assert store.load() == (None, {})
+    assert store.notes == []
+
+
+def test_what_is_committed_is_loaded_with_the_envelopes_it_names(tmp_path: Path) -> None:
+    GenerationStore(tmp_path).commit(state(ONE, 7, (TWO,)), PATCHES)
+    loaded, envelopes = GenerationStore(tmp_path).load()
+    assert loaded == state(ONE, 7, (TWO,))
+    assert envelopes == {ONE: b"one", TWO: b"two"}
+
+
+def test_envelopes_of_a_trial_are_kept_and_need_not_be_given_again(tmp_path: Path) -> None:
+    store = GenerationStore(tmp_path)
+    store.commit(state(ONE), {ONE: b"one"})
+    trial = msgspec.structs.replace(state(TWO), trial=TrialRecord("c", 1, TWO, ONE, 9.0))
+    store.commit(trial, {TWO: b"two"})
+    assert store.load() == (trial, {ONE: b"one", TWO: b"two"})
+
+
+def test_unreferenced_envelopes_go_one_commit_later(tmp_path: Path) -> None:
+    store = GenerationStore(tmp_path)
+    store.commit(state(ONE), PATCHES)
+    store.commit(state(TWO), PATCHES)
+    assert {p.stem for p in (tmp_path / "patches").iterdir()} == {ONE, TWO}
+    store.commit(state(TWO), PATCHES)
+    assert {p.stem for p in (tmp_path / "patches").iterdir()} == {TWO}
+
+
+@pytest.mark.parametrize("keep", [0, 10, 80])
+def test_a_damaged_state_gives_the_one_before(tmp_path: Path, keep: int) -> None:
+    store = GenerationStore(tmp_path)
+    store.commit(state(ONE, 1), PATCHES)
+    store.commit(state(TWO, 2), PATCHES)
+    path = tmp_path / "state.msgpack"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert store.load() == (state(ONE, 1), {ONE: b"one"})
+    assert len(store.notes) == 1
+    assert "damaged" in store.notes[0]
+    (tmp_path / "state.msgpack.1").write_bytes(b"x")
+    assert store.load() == (None, {})
+    assert len(store.notes) == 2
+
+
+def test_a_damaged_running_patch_gives_the_state_before(tmp_path: Path) -> None:
+    store = GenerationStore(tmp_path)
+    store.commit(state("", 1), {})
+    store.commit(state(ONE, 2, (TWO,)), PATCHES)
+    (tmp_path / "patches" / f"{TWO}.patch").write_bytes(b"TWO")
+    assert store.load() == (state(ONE, 2, (TWO,)), {ONE: b"one"})
+    assert len(store.notes) == 1
+    (tmp_path / "patches" / f"{ONE}.patch").write_bytes(b"ONE")
+    assert store.load() == (state("", 1), {})
+
+
+def test_a_state_of_another_format_is_not_used(tmp_path: Path) -> None:
+    store = GenerationStore(tmp_path)
+    store.commit(msgspec.structs.replace(state(), format=99), {})
+    assert store.load() == (None, {})
+    assert "format 99" in store.notes[0]
+
+
+def test_a_disk_that_refuses_is_a_transport_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TransportError):
+        GenerationStore(tmp_path / "file").commit(state(), {})
