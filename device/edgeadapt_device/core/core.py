@@ -143,7 +143,7 @@ class DeviceCore:
         effects += [Log(note) for note in self._restored.notes]
         if self._restored.cut_off is not None:
             effects.append(StoreMessage(self._restored.cut_off))
-        return [*effects, self._commit()]
+        return [*effects, self.commit()]
 
     def plan(self) -> FramePlan:
         """How to score the next frame; raises RuntimeError before the first generation is ready."""
@@ -174,7 +174,7 @@ class DeviceCore:
                 Log("a message is larger than the broker allows"),
             ]
         if self.adaptation.must_commit:
-            effects.append(self._commit())
+            effects.append(self.commit())
         return effects
 
     def _dispatch(self, event: ev.Event, now: Instant) -> list[Effect]:
@@ -344,7 +344,7 @@ class DeviceCore:
                 effects.append(self._metric(now))
         if self._commit_due_s is not None and now.mono_s >= self._commit_due_s:
             self._commit_due_s = now.mono_s + self._config.output.commit_every_s
-            effects.append(self._commit())
+            effects.append(self.commit())
         return effects
 
     def next_deadline(self) -> float | None:
@@ -374,7 +374,8 @@ class DeviceCore:
         topic = topics.up(self._config.device.fleet, self._config.device.name, "metric")
         return PublishNow(topic, encode(message), False, 0)
 
-    def _commit(self) -> Effect:
+    def commit(self) -> Effect:
+        """The effect that makes the present state durable."""
         self.adaptation.must_commit = False
         for digest in self.adaptation.blocked:
             self._intake.block(digest)
