@@ -23,8 +23,8 @@ from edgeadapt_sim.report.style import bytes_text, words
 _STYLES: Mapping[Method, str] = {"frozen": "bright_black", "statistics": "yellow", "loop": "bold cyan"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_COLUMNS = 20
-_WIDE_COLUMNS = 128  # from here on there is room for the history ...
-_ROOMY_COLUMNS = 100  # ... and from here on for every counter
+_WIDE_COLUMNS = 134  # from here on there is room for the history ...
+_ROOMY_COLUMNS = 108  # ... and from here on for every counter
 _NEWS_LINES = 5
 
 
@@ -109,7 +109,7 @@ def _devices(lines: Sequence[DeviceLine], width: int) -> RenderableType:
         table.add_column("full loop so far", width=_SPARK_COLUMNS, no_wrap=True)
     for name in ("flagged", "uploaded", "sent", "received") if roomy else ("uploaded", "sent"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("model", no_wrap=True, ratio=1, min_width=12)
+    table.add_column("model", no_wrap=True, ratio=1)
     for line in lines:
         table.add_row(*_device_cells(line, wide=wide, roomy=roomy))
     return table
@@ -155,7 +155,7 @@ def _table(title: str) -> Table:
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
         expand=True,
     )
 
