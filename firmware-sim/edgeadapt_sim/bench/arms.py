@@ -159,7 +159,7 @@ def _device_config(name: str, public_key: str) -> DeviceConfig:
         trust=replace(config.trust, keys=(public_key,) if public_key else ()),
         source=replace(config.source, frames_per_second=PACE),
         # As in the demo: hours of drift in minutes, so an hour's bytes in minutes.
-        budget=replace(config.budget, bytes_per_hour=8_000_000, burst_bytes=400_000),
+        budget=replace(config.budget, bytes_per_hour=12_000_000, burst_bytes=300_000),
     )
 
 

@@ -159,7 +159,7 @@ def _device_toml(plan: DemoPlan, out: Path, device: DevicePaths, port: int, publ
                 "frames_per_second": plan.frames_per_second,
             },
             # A demo plays hours in minutes, so it pays an hour's bytes in minutes.
-            "budget": {"bytes_per_hour": 8_000_000, "burst_bytes": 400_000},
+            "budget": {"bytes_per_hour": 24_000_000, "burst_bytes": 300_000},
             "delivery": {"resend_s": 5.0},
             "trust": {"keys": [public_key]},
             "output": {"predictions": str(device.predictions), "metric_every_s": 2.0},
