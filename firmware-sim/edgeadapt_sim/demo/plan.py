@@ -8,18 +8,20 @@ files (`setup`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import accumulate, cycle, islice
 
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.data.stream import Segment, StreamSpec
 from edgeadapt_sim.broker import BrokerKind
 
-# Fog is met by all, at other times; each sequence comes back to a domain that it has seen.
+# Two devices meet fog first and teach the third; contrast goes the other way round. Each sequence comes
+# back to domains that it has seen.
 _SEQUENCES: tuple[tuple[str, ...], ...] = (
-    ("clean", "fog:5", "contrast:5", "gaussian_noise:5", "fog:5", "contrast:5"),
-    ("clean", "contrast:5", "fog:5", "frost:5", "contrast:5", "fog:5"),
-    ("clean", "glass_blur:5", "contrast:5", "fog:5", "snow:5", "fog:5"),
+    ("clean", "fog:5", "contrast:5", "fog:5", "gaussian_noise:5", "contrast:5"),
+    ("clean", "fog:5", "frost:5", "contrast:5", "fog:5", "frost:5"),
+    ("clean", "contrast:5", "fog:5", "glass_blur:5", "contrast:5", "fog:5"),
 )
+_CLEAN_WEIGHT = 0.5  # nothing is to be gained there, so it is half as long as the others
 MIN_SECONDS = 12.0
 _MAX_DEVICES = 16
 
@@ -72,9 +74,14 @@ def device_names(plan: DemoPlan) -> tuple[str, ...]:
 def streams(plan: DemoPlan) -> dict[str, StreamSpec]:
     """The stream of every device, by device id; no two see the same pictures in the same order."""
     specs = {}
+    total = round(plan.seconds * plan.frames_per_second)
     sequences = islice(cycle(_SEQUENCES), plan.devices)
     for number, (name, domains) in enumerate(zip(device_names(plan), sequences, strict=True)):
-        frames = round(plan.seconds * plan.frames_per_second / len(domains))
-        segments = tuple(Segment(domain=domain, frames=frames) for domain in domains)
+        weights = [_CLEAN_WEIGHT if domain == "clean" else 1.0 for domain in domains]
+        ends = [round(total * part / sum(weights)) for part in accumulate(weights)]
+        segments = tuple(
+            Segment(domain=domain, frames=end - start)
+            for domain, start, end in zip(domains, [0, *ends], ends, strict=False)
+        )
         specs[name] = StreamSpec(plan.dataset, segments, plan.seed * _MAX_DEVICES + number)
     return specs
