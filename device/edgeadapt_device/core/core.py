@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,46 +41,10 @@ from edgeadapt_device.core.flagging import Flagger
 from edgeadapt_device.core.intake import Accepted, Intake, Refused
 from edgeadapt_device.core.restore import restore, snapshot
 from edgeadapt_device.core.state import Assignment, DeviceState
+from edgeadapt_device.core.view import CoreView, FramePlan
 
 _ENVELOPE_BYTES = 320  # what a Sample adds to the encoded image, about
 _LATENCY_SHARE = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class FramePlan:
-    """How to score the next frame.
-
-    Attributes:
-        token: the generation to use.
-        probe: also return the moments of the norm layers.
-        previous: generation to compare with on trial, or None.
-    """
-
-    token: int
-    probe: bool
-    previous: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class CoreView:
-    """What a person may want to see of a device; counts since start."""
-
-    frames: int
-    flagged: int
-    uploaded: int
-    segment: int
-    generation: str
-    trial: str
-    drift: float
-    outbox_rows: int
-    bytes_up: int
-    bytes_down: int
-    budget_left_bytes: int
-    connected: bool
-    refusals: tuple[str, ...]
-    quarantined: int
-    updates: int
-    latency_ms: float
 
 
 class DeviceCore:
@@ -213,7 +176,10 @@ class DeviceCore:
         effects = self.adaptation.on_frame(event, label, now)
         if self.adaptation.tracker.segment != segment:
             self._flagger.new_segment()
-        lane = self._flagger.judge(probabilities, uncertainty) if self._config.mqtt.enabled else None
+        at_home = self.adaptation.tracker.at_home(self._config.flagging.min_drift)
+        lane = None
+        if self._config.mqtt.enabled:
+            lane = self._flagger.judge(probabilities, uncertainty, at_home=at_home)
         early = self.adaptation.tracker.frames < self._config.budget.shift_frames
         flagged = lane is not None and self._budget.take(int(self._sample_bytes), now, early=early)
         generation, segment = self._generation(), self.adaptation.tracker.segment

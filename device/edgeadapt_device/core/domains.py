@@ -127,3 +127,8 @@ class DomainTracker:
     def drift(self) -> float:
         """Distance of the segment's signature from the source, in source standard deviations."""
         return distance(self.signature.vector, self._calibration.signature_mean, self._calibration)
+
+    def at_home(self, min_drift: float) -> bool:
+        """True while the segment looks like the source: within `min_drift` plus chance, 1/sqrt(n)."""
+        count = self.signature.count
+        return count == 0 or self.drift < min_drift + count**-0.5

@@ -34,14 +34,14 @@ class Flagger:
         """Forget what was kept: everything in a new domain is new."""
         self._redundancy = RedundancyFilter(self._classes, self._config.redundancy_margin)
 
-    def judge(self, probabilities: FloatArray, entropy: float) -> Lane | None:
-        """The lane in which the frame [K] is worth uploading, or None."""
+    def judge(self, probabilities: FloatArray, entropy: float, *, at_home: bool) -> Lane | None:
+        """The lane in which the frame [K] is worth uploading, or None; at home only the uniform lane is."""
         if not self._config.enabled:
             return None
         self._credit = min(self._credit + self._config.uniform_per_frame, 4.0)
         if self._credit >= 1.0 and self._rng.random() < _DRAW_CHANCE:
             return "uniform"
-        if self._low < entropy < self._high and self._redundancy.is_new(probabilities):
+        if not at_home and self._low < entropy < self._high and self._redundancy.is_new(probabilities):
             return "adapt"
         return None
 

@@ -1,0 +1,42 @@
+"""What a core tells its driver about the next frame, and people about itself. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlan:
+    """How to score the next frame.
+
+    Attributes:
+        token: the generation to use.
+        probe: also return the moments of the norm layers.
+        previous: generation to compare with on trial, or None.
+    """
+
+    token: int
+    probe: bool
+    previous: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CoreView:
+    """What a person may want to see of a device; counts since start."""
+
+    frames: int
+    flagged: int
+    uploaded: int
+    segment: int
+    generation: str
+    trial: str
+    drift: float
+    outbox_rows: int
+    bytes_up: int
+    bytes_down: int
+    budget_left_bytes: int
+    connected: bool
+    refusals: tuple[str, ...]
+    quarantined: int
+    updates: int
+    latency_ms: float
