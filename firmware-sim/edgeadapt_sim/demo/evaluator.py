@@ -25,7 +25,6 @@ from edgeadapt_sim.demo.view import DeviceLine
 from edgeadapt_sim.records import METHODS, BoolArray, DeviceRecord, Method, PatchEvent, Traffic
 
 _HISTORY = 40  # points of the live history
-_SHORT_GENERATION = 18
 
 
 class Evaluator:
@@ -72,8 +71,8 @@ class Evaluator:
         self._events.append(event)
         return event
 
-    def line(self, traffic: Traffic) -> DeviceLine:
-        """The device now."""
+    def line(self, traffic: Traffic, patch_names: Mapping[str, str]) -> DeviceLine:
+        """The device now; `patch_names` says what to call a generation."""
         count = max(self.count, 1)
         last = self._events[-1] if self._events else None
         return DeviceLine(
@@ -87,7 +86,7 @@ class Evaluator:
             uploaded=traffic.uploaded,
             bytes_up=traffic.bytes_up,
             bytes_down=traffic.bytes_down,
-            generation=self._tail.generation[:_SHORT_GENERATION],
+            generation=patch_names.get(self._tail.generation, self._tail.generation),
             state=last.kind if last else "",
         )
 

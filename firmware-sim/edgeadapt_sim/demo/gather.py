@@ -19,6 +19,7 @@ from edgeadapt_sim.demo.view import CohortLine
 from edgeadapt_sim.records import Check, JobRecord
 
 _PNG_SAMPLE = 64
+_NAME_DIGITS = 12
 _PACKAGES = ("torch", "onnxruntime", "numpy", "paho-mqtt")
 _ENDED = ("published", "refused")
 
@@ -50,6 +51,11 @@ def cohort_lines(report: Report) -> tuple[CohortLine, ...]:
             )
         )
     return tuple(lines)
+
+
+def patch_names(report: Report) -> dict[str, str]:
+    """What to call a generation that a device names by the first digits of its patch's digest."""
+    return {patch.digest[:_NAME_DIGITS]: f"{patch.cohort} #{patch.serial}" for patch in report.patches}
 
 
 def verdict(job: JobReport) -> str:

@@ -103,11 +103,14 @@ class Session:
         return evaluator.traffic(uploaded, up, down)
 
     def _scene(self) -> Scene:
+        names = gather.patch_names(self.report) if self.report else {}
         return Scene(
             broker=self._broker,
             elapsed_s=self.elapsed_s,
             total_s=self._plan.seconds,
-            devices=tuple(evaluator.line(self._traffic(evaluator)) for evaluator in self.evaluators.values()),
+            devices=tuple(
+                evaluator.line(self._traffic(evaluator), names) for evaluator in self.evaluators.values()
+            ),
             cohorts=gather.cohort_lines(self.report) if self.report else (),
             cloud_state=gather.cloud_state(self.report),
             news=tuple(self._news),
