@@ -174,8 +174,9 @@ class TrialSection(Section, frozen=True):
     max_entropy_rise: float = 0.08
     # Entropy of the mean prediction, new over old, must stay above this: no collapse onto few classes.
     min_class_entropy: float = 0.8
-    # Share of frames on which old and new must agree.
-    min_agreement: float = 0.35
+    # Share of frames on which old and new must agree. A patch that takes a model from 45 % to 70 % agrees
+    # with the old one on little more than a third, so this only catches gross harm.
+    min_agreement: float = 0.2
     # A trial that takes longer is judged on what it has.
     deadline_s: float = 3600.0
 
