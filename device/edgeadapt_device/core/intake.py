@@ -86,7 +86,9 @@ class Intake:
 
     def _patch(self, cohort: str, payload: bytes, now: Instant) -> Accepted | Refused | None:
         digest = sha256_hex(payload)
-        if digest in self._refused or digest in self._blocked or self._bank.by_digest(digest):
+        # A refusal holds for one cohort's topic: replaying a patch elsewhere must not silence it where it belongs.
+        refused_as = f"{cohort}/{digest}"
+        if refused_as in self._refused or digest in self._blocked or self._bank.by_digest(digest):
             return None
         serial = 0
         try:
@@ -96,7 +98,7 @@ class Intake:
             last = self.serials.get(cohort, 0)
             check_fresh(patch, cohort=cohort, last_serial=last, wall_s=now.wall_s)
         except TrustError as error:
-            _remember(self._refused, digest)
+            _remember(self._refused, refused_as)
             return Refused(cohort, serial, digest, error)
         self.serials[cohort] = serial
         return Accepted(patch, payload)
