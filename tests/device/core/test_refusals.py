@@ -1,0 +1,160 @@
+"""Every reason to refuse a patch, end to end: what runs is untouched and the cloud learns why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.digest import sha256_hex
+from edgeadapt.errors import Refusal
+from edgeadapt.patch import MAX_PATCH_BYTES, seal
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Ack, encode, topics
+from tests.device import rig
+from tests.device.rig import COHORT, FLEET, NAME, START_S, Rig, sealed
+
+
+def _one_slot(value: FloatArray, name: str = "norm2.bias") -> Callable[[Bundle], bytes]:
+    return lambda bundle: sealed(bundle, {name: value}, serial=5)
+
+
+def _header(**changes: Any) -> Callable[[Bundle], bytes]:
+    return lambda bundle: sealed(bundle, rig.harmless(bundle), **{"serial": 5, **changes})
+
+
+def _unknown_key(bundle: Bundle) -> bytes:
+    other = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    return seal(rig.header(bundle, serial=5), rig.harmless(bundle), rig.NO_SIGNATURE, other)
+
+
+def _another_bundle(bundle: Bundle) -> bytes:
+    other = msgspec.structs.replace(rig.header(bundle, serial=5), bundle="0" * 64)
+    return seal(other, rig.harmless(bundle), rig.NO_SIGNATURE, rig.KEY)
+
+
+def _tampered(bundle: Bundle) -> bytes:
+    envelope: dict[str, Any] = msgspec.msgpack.decode(sealed(bundle, rig.harmless(bundle), serial=5))
+    payload: bytes = envelope["payload"]
+    return msgspec.msgpack.encode({**envelope, "payload": payload[:-1] + bytes([payload[-1] ^ 1])})
+
+
+def _double(bundle: Bundle) -> bytes:
+    wide: Any = np.zeros(12, np.float64)
+    return sealed(bundle, {"norm2.bias": wide}, serial=5)
+
+
+def _nan_signature(bundle: Bundle) -> bytes:
+    vector = np.full(len(bundle.calibration.signature_mean), np.nan, np.float32)
+    return seal(rig.header(bundle, serial=5), rig.harmless(bundle), vector, rig.KEY)
+
+
+BAD: list[tuple[Refusal, Callable[[Bundle], bytes]]] = [
+    (Refusal.MALFORMED, lambda _: b"\x93 not an envelope"),
+    (Refusal.MALFORMED, lambda bundle: sealed(bundle, rig.harmless(bundle))[:-7]),
+    (Refusal.TOO_LARGE, lambda _: bytes(MAX_PATCH_BYTES + 1)),
+    (Refusal.UNKNOWN_KEY, _unknown_key),
+    (Refusal.BAD_SIGNATURE, _tampered),
+    (Refusal.WRONG_BUNDLE, _another_bundle),
+    (Refusal.WRONG_COHORT, _header(cohort="c2")),
+    (Refusal.OLD_SERIAL, _header(serial=1, strategy="another")),
+    (Refusal.OLD_SERIAL, _header(serial=-3)),
+    (Refusal.EXPIRED, _header(expires_s=START_S - 1.0)),
+    (Refusal.UNKNOWN_SLOT, _one_slot(np.zeros(12, np.float32), "head.weight")),
+    (Refusal.WRONG_SHAPE, _one_slot(np.zeros((12, 1), np.float32))),
+    (Refusal.WRONG_DTYPE, _double),
+    (Refusal.NOT_FINITE, _one_slot(np.full(12, np.nan, np.float32))),
+    (Refusal.NOT_FINITE, _nan_signature),
+    (Refusal.OUT_OF_BOUNDS, _one_slot(np.full(12, 1e6, np.float32))),
+]
+
+
+def test_the_list_is_complete() -> None:
+    assert {refusal for refusal, _ in BAD} == set(Refusal)
+
+
+@pytest.fixture
+def patched(tiny: Bundle) -> Rig:
+    """A device that confirmed serial 1 of its cohort."""
+    found = Rig(tiny)
+    found.assign()
+    found.publish(sealed(tiny, rig.harmless(tiny)))
+    found.play(rig.frames(70))
+    assert [o.state for o in found.outcomes] == ["trial", "confirmed"]
+    return found
+
+
+@pytest.mark.parametrize(("refusal", "make"), BAD)
+def test_a_refused_patch_changes_nothing_and_is_reported(
+    patched: Rig, refusal: Refusal, make: Callable[[Bundle], bytes]
+) -> None:
+    envelope = make(patched.bundle)
+    running, token, before = patched.generation, patched.token, len(patched.outcomes)
+    patched.publish(envelope)
+    assert (patched.generation, patched.token) == (running, token)
+    assert patched.device.view(patched.now).trial == "confirmed"
+    (outcome,) = patched.outcomes[before:]
+    assert (outcome.state, outcome.cohort, outcome.patch) == ("refused", COHORT, sha256_hex(envelope))
+    assert outcome.reason.startswith(refusal.value + ":")
+    assert f"refused: {refusal.value}: " in patched.device.view(patched.now).refusals[-1]
+    patched.publish(envelope)
+    assert len(patched.outcomes) == before + 1, "a redelivered patch is reported once"
+
+
+def test_predictions_are_bit_for_bit_those_of_a_device_that_never_saw_the_patches(tiny: Bundle) -> None:
+    attacked, quiet = Rig(tiny), Rig(tiny)
+    attacked.assign()
+    quiet.assign()
+    attacked.publish(sealed(tiny, {"norm2.bias": np.full(12, 1e6, np.float32)}, serial=9))
+    images = rig.frames(40)
+    for one, other in zip(attacked.play(images), quiet.play(images), strict=True):
+        assert one.generation == other.generation == "base"
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
+
+
+def test_a_refused_serial_is_not_used_up(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.assign()
+    device.publish(sealed(tiny, {"norm2.bias": np.full(12, 1e6, np.float32)}, serial=9))
+    device.publish(sealed(tiny, rig.harmless(tiny), serial=2))
+    assert [o.state for o in device.outcomes] == ["refused", "trial"]
+
+
+def test_a_patch_replayed_on_a_foreign_cohort_can_still_arrive_on_its_own(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.assign()
+    envelope = sealed(tiny, rig.harmless(tiny))
+    device.publish(envelope, cohort="c2")
+    device.publish(envelope)
+    assert [o.state for o in device.outcomes] == ["refused", "trial"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        (topics.down(FLEET, NAME, "ack"), b"garbage"),
+        (topics.down(FLEET, NAME, "ack"), b""),
+        (topics.down(FLEET, NAME, "assign"), encode(Ack(outbox="x", sequences=(1,)))),
+        (topics.down(FLEET, "camera-2", "ack"), encode(Ack(outbox="x", sequences=(1,)))),
+        (topics.down("elsewhere", NAME, "ack"), encode(Ack(outbox="x", sequences=(1,)))),
+        (topics.up(FLEET, NAME, "status"), encode(Ack(outbox="x", sequences=(1,)))),
+        (topics.patch("elsewhere", COHORT, "stable"), b"anything"),
+        ("somewhere/else", b"anything"),
+        ("edgeadapt/v1/farm/../c1/stable/patch", b"anything"),
+    ],
+)
+def test_garbage_and_foreign_topics_are_quarantined(tiny: Bundle, topic: str, payload: bytes) -> None:
+    device = Rig(tiny)
+    device.sync()
+    got = len(device.received)
+    device.device.deliver(topic, payload, device.now)
+    device.sync()
+    # An empty payload is how a retained message is cleared: nothing to do.
+    assert device.device.view(device.now).quarantined == (1 if payload else 0)
+    assert len(device.received) == got
+    device.play(rig.frames(2))
