@@ -86,7 +86,7 @@ class Intake:
 
     def _patch(self, cohort: str, payload: bytes, now: Instant) -> Accepted | Refused | None:
         digest = sha256_hex(payload)
-        # A refusal holds for one cohort's topic: replaying a patch elsewhere must not silence it where it belongs.
+        # A refusal holds for one topic: replaying a patch elsewhere must not silence it where it belongs.
         refused_as = f"{cohort}/{digest}"
         if refused_as in self._refused or digest in self._blocked or self._bank.by_digest(digest):
             return None
