@@ -70,10 +70,13 @@ class PatchRow(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Something the loop is meant to do, and whether it did, with the figures."""
+    """Something the loop is meant to do, and whether it did, with the figures.
+
+    `holds` is None when nothing happened that could have broken it.
+    """
 
     text: str
-    holds: bool
+    holds: bool | None
     figures: str
 
 
@@ -150,8 +153,10 @@ def claims(rows: Sequence[ArmRow], patches: Sequence[PatchRow], arm: str) -> tup
         ),
         Claim(
             "no published patch leaves a domain more than 1 point below own statistics",
-            worst is None or worst.gain >= WORST_ALLOWED,
-            f"{len(mine)} cases of a patch in a domain; {_describe(worst)}" if worst else "no patch to judge",
+            worst.gain >= WORST_ALLOWED if worst else None,
+            f"{len(mine)} cases of a patch in a domain; {_describe(worst)}"
+            if worst
+            else "no published patch scored enough frames of a domain",
         ),
     )
 

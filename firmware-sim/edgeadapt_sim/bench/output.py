@@ -70,16 +70,23 @@ def show(study: Study, console: Console) -> None:
     table.add_row("all frames", *(_figure(arm.accuracy, arm.spread) for arm in study.arms))
     console.print(table)
     console.print(_costs(study.arms))
+    for arm in study.arms:
+        if arm.refused_for:
+            reasons = ", ".join(f"{name} {count}" for name, count in arm.refused_for.items())
+            console.print(f"{arm.arm}, checks that failed over all seeds: {reasons}", soft_wrap=True)
     for claim in study.claims:
         console.print(_verdict(claim), highlight=False, soft_wrap=True)
 
 
 def _costs(arms: Sequence[ArmRow]) -> Table:
-    table = Table(title="costs per seed, both devices", box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(
+        title="costs per seed, both devices; uploaded: share of all frames",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+    )
     table.add_column("arm")
-    for name in ("frames uploaded", "sent", "received", "published", "refused", "cloud seconds"):
+    for name in ("uploaded", "sent", "received", "published", "refused", "cloud s"):
         table.add_column(name, justify="right")
-    table.add_column("refused for")
     for arm in arms:
         if arm.arm in ("frozen", "statistics"):
             continue
@@ -91,13 +98,13 @@ def _costs(arms: Sequence[ArmRow]) -> Table:
             f"{arm.published:.1f}",
             f"{arm.refused:.1f}",
             f"{arm.cloud_s:.0f}",
-            ", ".join(f"{name} ({count})" for name, count in arm.refused_for.items()),
         )
     return table
 
 
 def _verdict(claim: Claim) -> str:
-    return f"{'holds' if claim.holds else 'MISSED'}: {claim.text} ({claim.figures})"
+    word = {True: "holds", False: "MISSED", None: "not tested"}[claim.holds]
+    return f"{word}: {claim.text} ({claim.figures})"
 
 
 def _figure(mean: float, spread: float) -> str:

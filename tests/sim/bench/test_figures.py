@@ -73,6 +73,11 @@ def test_claims_are_missed_when_a_patch_harms(harm: int, holds: bool) -> None:
     assert f"{-100 * harm / 250:+.1f} points" in second.figures
 
 
+def test_without_a_patch_the_second_claim_is_not_tested() -> None:
+    rows = [arm_row([result(arm, slice(0, 10))], {0: TRUTH}) for arm in ("statistics", "anchored")]
+    assert claims(rows, (), "anchored")[1].holds is None
+
+
 def test_a_loop_below_statistics_misses_the_first_claim() -> None:
     rows = [
         arm_row([arm], {0: TRUTH})
