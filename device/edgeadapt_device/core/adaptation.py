@@ -184,9 +184,13 @@ class Adaptation:
         return effects + self._build(self._switch, keep_previous=False)
 
     def block(self, digest: str) -> None:
-        """Never run this patch again."""
+        """Never run this patch again; the one of its cohort that it was to replace is remembered instead."""
         self.blocked.append(digest)
         self.bank.remove(digest)
+        held = (self._before or self.running).entry
+        good = held is not None and held.patch.digest not in self.blocked
+        if held is not None and good and self.bank.get(held.patch.header.cohort) is None:
+            self.bank.restore(held)
         self.must_commit = True
 
     def _abandon_trial(self, *, go_back: bool = False) -> list[Effect]:

@@ -55,7 +55,9 @@ def restore(
         adaptation = Adaptation(bundle, config, bank, segment, None)
         return Restored(adaptation, Running(None, source), epoch, 0, (), {}, None, None, notes)
     notes_list: list[str] = []
-    for record in state.bank:
+    # A patch cut off on trial is not taken back: it would push out the one of its cohort that ran before it.
+    tried = state.trial.digest if state.trial is not None else None
+    for record in (r for r in state.bank if r.digest != tried):
         entry = _entry(bundle, trusted, record, envelopes.get(record.digest), notes_list)
         if entry is not None:
             bank.restore(entry)
