@@ -1,0 +1,203 @@
+"""A patch on trial: kept when harmless, thrown out at once when harmful, reverted when cut off."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.clock import Instant
+from edgeadapt.digest import sha256_hex
+from edgeadapt.normstats import StatisticsConfig
+from edgeadapt.tensors import FloatArray
+from edgeadapt_device.config import TrialSection
+from edgeadapt_device.core.trial import TABLE, Candidate, Trial, TrialEvent, TrialState
+from edgeadapt_device.io.outbox import MemoryOutbox
+from edgeadapt_device.io.store import GenerationStore
+from tests.device import rig
+from tests.device.rig import COHORT, Rig, sealed
+
+FROZEN = rig.config(statistics=StatisticsConfig(enabled=False))
+
+
+def _collapse(bundle: Bundle) -> dict[str, FloatArray]:
+    """In bounds, and every frame becomes the same class."""
+    base = bundle.base_slots()
+    return {name: value + np.float32(3.0) for name, value in base.items() if name.endswith(".bias")}
+
+
+@pytest.mark.parametrize("make", [rig.harmful, _collapse])
+def test_a_harmful_patch_is_reverted_and_what_ran_before_is_back_at_once(
+    tiny: Bundle, make: Callable[[Bundle], dict[str, FloatArray]]
+) -> None:
+    device, quiet = Rig(tiny, FROZEN), Rig(tiny, FROZEN)
+    device.assign()
+    before = device.token
+    envelope = sealed(tiny, make(tiny))
+    device.publish(envelope)
+    assert device.generation == sha256_hex(envelope)[:12]
+    images = rig.frames(120)
+    played = 0
+    while device.device.view(device.now).trial == "running":
+        device.play(images[played : played + 1])
+        played += 1
+    assert played < 60, "gross harm ends a trial before its time"
+    assert device.token == before, "the sessions were kept warm: nothing is built to go back"
+    assert device.generation == "base"
+    quiet.play(images[:played])
+    for one, other in zip(device.play(images[played:]), quiet.play(images[played:]), strict=True):
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
+
+
+def test_the_reverted_outcome_carries_the_evidence_and_the_patch_is_never_taken_again(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.assign()
+    envelope = sealed(tiny, rig.harmful(tiny))
+    device.publish(envelope)
+    device.play(rig.frames(61))
+    trial, reverted = device.outcomes
+    assert (trial.state, reverted.state) == ("trial", "reverted")
+    assert reverted.patch == sha256_hex(envelope)
+    assert reverted.frames >= 16
+    assert reverted.agreement < 0.35
+    assert "agree" in reverted.reason
+    device.publish(envelope)
+    device.assign()
+    device.play(rig.frames(10))
+    assert len(device.outcomes) == 2
+    assert device.generation == "base"
+
+
+def test_a_harmless_patch_is_confirmed_after_its_frames(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.assign()
+    envelope = sealed(tiny, rig.harmless(tiny))
+    device.publish(envelope)
+    device.play(rig.frames(59))
+    assert [o.state for o in device.outcomes] == ["trial"]
+    device.play(rig.frames(2, seed=2))
+    assert [o.state for o in device.outcomes] == ["trial", "confirmed"]
+    assert device.outcomes[-1].agreement > 0.9
+    assert device.generation == sha256_hex(envelope)[:12]
+    assert device.device.core.plan().previous is None
+
+
+def test_a_harmful_update_goes_back_to_the_confirmed_patch_which_stays_remembered(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.assign()
+    good = sealed(tiny, rig.harmless(tiny))
+    device.publish(good)
+    device.play(rig.frames(70))
+    device.publish(sealed(tiny, rig.harmful(tiny), serial=2))
+    device.play(rig.frames(70, seed=2))
+    assert [o.state for o in device.outcomes] == ["trial", "confirmed", "trial", "reverted"]
+    assert device.generation == sha256_hex(good)[:12]
+    entry = device.device.core.adaptation.bank.get(COHORT)
+    assert entry is not None
+    assert (entry.patch.digest, entry.confirmed) == (sha256_hex(good), True)
+
+
+def test_a_device_cut_off_in_mid_trial_starts_as_before_and_reports(tiny: Bundle, tmp_path: Path) -> None:
+    store, outbox = GenerationStore(tmp_path), MemoryOutbox()
+    device = Rig(tiny, store=store, outbox=outbox)
+    device.assign()
+    envelope = sealed(tiny, rig.harmless(tiny))
+    device.publish(envelope)
+    device.play(rig.frames(10))
+    assert device.device.view(device.now).trial == "running"
+
+    again = Rig(tiny, store=GenerationStore(tmp_path), outbox=outbox, start_mono_s=500.0)
+    again.play(rig.frames(5))
+    assert again.generation == "base"
+    (outcome,) = again.outcomes
+    assert (outcome.state, outcome.patch) == ("reverted", sha256_hex(envelope))
+    assert "restart" in outcome.reason
+    again.publish(envelope)
+    again.play(rig.frames(5))
+    assert len(again.outcomes) == 1
+    assert again.generation == "base"
+
+    third = Rig(tiny, store=GenerationStore(tmp_path), outbox=outbox, start_mono_s=900.0)
+    third.play(rig.frames(5))
+    assert third.outcomes == [], "a cut-off trial is reported once"
+
+
+def test_an_update_cut_off_in_mid_trial_goes_back_to_the_confirmed_patch(
+    tiny: Bundle, tmp_path: Path
+) -> None:
+    device = Rig(tiny, store=GenerationStore(tmp_path))
+    device.assign()
+    good = sealed(tiny, rig.harmless(tiny))
+    device.publish(good)
+    device.play(rig.frames(70))
+    device.publish(sealed(tiny, rig.harmful(tiny), serial=2))
+    device.play(rig.frames(3))
+    assert device.device.view(device.now).trial == "running"
+    again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=500.0)
+    again.play(rig.frames(3))
+    assert again.generation == sha256_hex(good)[:12]
+    entry = again.device.core.adaptation.bank.get(COHORT)
+    assert entry is not None
+    assert entry.confirmed
+
+
+def test_a_device_restarted_after_the_verdict_goes_on_with_the_patch(tiny: Bundle, tmp_path: Path) -> None:
+    device = Rig(tiny, FROZEN, store=GenerationStore(tmp_path))
+    device.assign()
+    device.publish(sealed(tiny, rig.harmless(tiny)))
+    device.play(rig.frames(70))
+    images = rig.frames(5, seed=4)
+    expected = device.play(images)
+    again = Rig(tiny, FROZEN, store=GenerationStore(tmp_path), start_mono_s=500.0)
+    for one, other in zip(again.play(images), expected, strict=True):
+        assert one.generation == other.generation != "base"
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    assert [o.state for o in again.outcomes] == ["reapplied"]
+
+
+def test_a_trial_without_comparisons_is_reverted_at_its_deadline(tiny: Bundle) -> None:
+    settings = rig.config(trial=TrialSection(frames=60, min_compared=16, deadline_s=30.0))
+    device = Rig(tiny, settings)
+    device.assign()
+    device.publish(sealed(tiny, rig.harmless(tiny)))
+    device.wait(29.0)
+    assert device.device.view(device.now).trial == "running"
+    device.wait(1.5)
+    device.sync()
+    assert device.outcomes[-1].state == "reverted"
+    assert "too few" in device.outcomes[-1].reason
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(TrialState, TrialEvent)))
+def test_the_table_is_all_that_may_happen(state: TrialState, event: TrialEvent) -> None:
+    trial = Trial(TrialSection(), 10)
+    trial.state = state
+    if (state, event) in TABLE:
+        trial.move(event)
+        assert trial.state is TABLE[state, event]
+    else:
+        with pytest.raises(RuntimeError, match=f"{event.value} in state {state.value}"):
+            trial.move(event)
+        assert trial.state is state
+
+
+def test_the_table_ends_trials_only_from_a_running_one() -> None:
+    into = {event: {s for (s, e) in TABLE if e is event} for event in TrialEvent}
+    assert into[TrialEvent.PASS] == into[TrialEvent.FAIL] == {TrialState.RUNNING}
+    assert into[TrialEvent.START] == {TrialState.IDLE, TrialState.CONFIRMED, TrialState.REVERTED}
+    assert into[TrialEvent.ABANDON] == {TrialState.BUILDING, TrialState.RUNNING}
+
+
+def test_a_second_trial_starts_with_no_evidence_of_the_first() -> None:
+    trial, now = Trial(TrialSection(), 3), Instant(0.0, 0.0)
+    trial.start(Candidate("c", 1, "d1", ""), now)
+    trial.move(TrialEvent.READY)
+    trial.observe(np.array([9, 0, 0], np.float32), np.array([0, 9, 0], np.float32))
+    assert (trial.evidence.frames, trial.evidence.agreement) == (1, 0.0)
+    trial.move(TrialEvent.FAIL)
+    trial.start(Candidate("c", 2, "d2", ""), now)
+    assert trial.evidence.frames == 0
