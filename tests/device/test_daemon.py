@@ -1,0 +1,202 @@
+"""The daemon as a process: killed and started again, stopped, asked, and set up wrongly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeadapt_models.compile import tiny_bundle
+from edgeadapt_models.compile.tiny import tiny_images
+
+pytestmark = pytest.mark.integration
+
+_WAIT_S = 60.0
+_CONFIG = """\
+[device]
+name = "camera-1"
+bundle = "{bundle}"
+state_dir = "state"
+[mqtt]
+enabled = false
+[source]
+path = "stream"
+frames_per_second = {pace}
+[probe]
+share = 1.0
+[output]
+predictions = "predictions.csv"
+status_every_s = 0.1
+commit_every_s = 0.2
+"""
+
+Start = Callable[[], subprocess.Popen[str]]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-c", "from edgeadapt.cli import main; main()", "device", *words]
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("daemon") / "bundle"
+    tiny_bundle(folder)
+    return folder
+
+
+def prepare(folder: Path, bundle: Path, *, frames: int, pace: float) -> Path:
+    """A stream and a configuration in `folder`."""
+    (folder / "stream").mkdir()
+    images, _ = tiny_images(frames, 3)
+    np.save(folder / "stream" / "frames.npy", images)
+    (folder / "device.toml").write_text(_CONFIG.format(bundle=bundle, pace=pace))
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts the daemon in `tmp_path`; whatever still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command("run"),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def rows(folder: Path) -> list[list[str]]:
+    """Whole lines of predictions.csv, without the header."""
+    path = folder / "predictions.csv"
+    text = path.read_text() if path.is_file() else ""
+    return [line.split(",") for line in text[: text.rfind("\n") + 1].splitlines()[1:]]
+
+
+def until(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for something that a running process will do."""
+    deadline_s = time.monotonic() + _WAIT_S
+    while not found():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline_s, "nothing came of it"
+        time.sleep(0.02)
+
+
+def asked(folder: Path) -> dict[str, object]:
+    done = subprocess.run(
+        command("status", "--json"), cwd=folder, capture_output=True, text=True, check=True, timeout=_WAIT_S
+    )
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_a_killed_device_goes_on_at_the_next_frame_with_every_frame_once(
+    tmp_path: Path, bundle_folder: Path, start: Start
+) -> None:
+    prepare(tmp_path, bundle_folder, frames=400, pace=150.0)
+    first = start()
+    until(lambda: len(rows(tmp_path)) >= 120, first)
+    first.send_signal(signal.SIGKILL)
+    assert first.wait(_WAIT_S) == -signal.SIGKILL
+    before = rows(tmp_path)
+    assert 120 <= len(before) < 400
+
+    second = start()
+    output, _ = second.communicate(timeout=_WAIT_S)
+    assert second.returncode == 0, output
+    assert f"scoring from frame {len(before)} with generation {before[-1][3]}" in output
+    after = rows(tmp_path)
+    assert [int(row[0]) for row in after] == list(range(400))
+    assert after[: len(before)] == before
+    assert {row[3] for row in after} == {before[-1][3]}
+    assert asked(tmp_path)["frames"] == 400 - len(before)
+
+    third = start()
+    output, _ = third.communicate(timeout=_WAIT_S)
+    assert third.returncode == 0, output
+    assert rows(tmp_path) == after
+
+
+def test_sigterm_ends_it_cleanly_and_status_tells_what_it_did(
+    tmp_path: Path, bundle_folder: Path, start: Start
+) -> None:
+    prepare(tmp_path, bundle_folder, frames=3000, pace=100.0)
+    process = start()
+    until(lambda: len(rows(tmp_path)) >= 40, process)
+    status = asked(tmp_path)
+    assert status["pid"] == process.pid
+    assert status["generation"] == "base"
+    assert status["connected"] is False
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=_WAIT_S)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    written = rows(tmp_path)
+    assert [int(row[0]) for row in written] == list(range(len(written)))
+    assert len(written) < 3000
+    assert asked(tmp_path)["frames"] == len(written)
+
+
+def test_frames_of_another_shape_exit_with_2_and_one_clear_line(
+    tmp_path: Path, bundle_folder: Path, start: Start
+) -> None:
+    prepare(tmp_path, bundle_folder, frames=3, pace=0.0)
+    np.save(tmp_path / "stream" / "frames.npy", np.zeros((3, 32, 32, 3), np.uint8))
+    process = start()
+    output, _ = process.communicate(timeout=_WAIT_S)
+    assert process.returncode == 2
+    (line,) = output.splitlines()
+    assert line.startswith("error: ")
+    assert "(32, 32, 3)" in line
+    assert "(28, 28, 1)" in line
+    assert not (tmp_path / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('path = "stream"', 'path = "nowhere"', "nowhere"),
+        ("share = 1.0", "share = 7.0", "probe.share"),
+        ("share = 1.0", "shard = 1.0", "shard"),
+        ('bundle = "', 'bundle = "/nonexistent', "/nonexistent"),
+    ],
+)
+def test_a_mistake_exits_with_2_before_the_first_frame(
+    tmp_path: Path, bundle_folder: Path, start: Start, old: str, new: str, words: str
+) -> None:
+    prepare(tmp_path, bundle_folder, frames=3, pace=0.0)
+    path = tmp_path / "device.toml"
+    path.write_text(path.read_text().replace(old, new))
+    process = start()
+    output, _ = process.communicate(timeout=_WAIT_S)
+    assert process.returncode == 2, output
+    assert words in output
+    assert "Traceback" not in output
+
+
+def test_status_before_the_first_run_exits_with_2(tmp_path: Path, bundle_folder: Path) -> None:
+    prepare(tmp_path, bundle_folder, frames=3, pace=0.0)
+    done = subprocess.run(
+        command("status"), cwd=tmp_path, capture_output=True, text=True, check=False, timeout=_WAIT_S
+    )
+    assert done.returncode == 2
+    assert "no device has run" in done.stderr
