@@ -89,7 +89,7 @@ def compile_model(
         input_shape: (C, H, W).
         calibration_images: uint8 [N, H, W, C] of the split that the model was fitted on; a few thousand.
         calibration_labels: [N] integers in 0..K-1; every class must occur.
-        out: the folder; a bundle that is there is replaced in one step.
+        out: the folder; a bundle that is there is replaced whole.
 
     Returns:
         The bundle as read back from `out`.

@@ -1,4 +1,8 @@
-"""Put a bundle's files into a folder in one step: a reader sees the old bundle or the new one, whole."""
+"""Put a bundle's files into a folder whole: a reader never sees a part of one, nor old and new files mixed.
+
+A new folder appears by one rename. A bundle that is there is replaced by two, so for a moment there is none;
+if the second fails, the old one is put back. Readers that cannot wait keep generations of their own.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +29,20 @@ def write_folder(files: Mapping[str, bytes], out: Path) -> None:
             fresh.mkdir()
             for name, data in files.items():
                 (fresh / name).write_bytes(data)
-            if out.exists():
-                out.rename(Path(scratch) / "old")
-            fresh.rename(out)
+            _swap(fresh, out, Path(scratch) / "old")
     except OSError as error:
         raise CompileError(f"{out} cannot be written: {error}") from error
+
+
+def _swap(fresh: Path, out: Path, old: Path) -> None:
+    if out.exists():
+        out.rename(old)
+    try:
+        fresh.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
 
 
 def _replaceable(folder: Path) -> bool:
