@@ -14,8 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeadapt.bundle import read_folder
+from edgeadapt.digest import sha256_hex
+from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_models.compile import tiny_bundle
 from edgeadapt_models.compile.tiny import tiny_images
+from tests.device import rig
 
 pytestmark = pytest.mark.integration
 
@@ -36,6 +40,8 @@ share = 1.0
 predictions = "predictions.csv"
 status_every_s = 0.1
 commit_every_s = 0.2
+[trust]
+keys = ["{key}"]
 """
 
 Start = Callable[[], subprocess.Popen[str]]
@@ -55,9 +61,10 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepare(folder: Path, bundle: Path, *, frames: int, pace: float) -> Path:
     """A stream and a configuration in `folder`."""
     (folder / "stream").mkdir()
+    key = rig.KEY.public_key().public_bytes_raw().hex()
     images, _ = tiny_images(frames, 3)
     np.save(folder / "stream" / "frames.npy", images)
-    (folder / "device.toml").write_text(_CONFIG.format(bundle=bundle, pace=pace))
+    (folder / "device.toml").write_text(_CONFIG.format(bundle=bundle, pace=pace, key=key))
     return folder
 
 
@@ -134,6 +141,30 @@ def test_a_killed_device_goes_on_at_the_next_frame_with_every_frame_once(
     output, _ = third.communicate(timeout=_WAIT_S)
     assert third.returncode == 0, output
     assert rows(tmp_path) == after
+
+
+def test_a_killed_device_goes_on_with_the_patch_it_had_confirmed(
+    tmp_path: Path, bundle_folder: Path, start: Start
+) -> None:
+    prepare(tmp_path, bundle_folder, frames=300, pace=150.0)
+    bundle = read_folder(bundle_folder)
+    device = rig.Rig(bundle, store=GenerationStore(tmp_path / "state" / "generation"))
+    device.assign()
+    envelope = rig.sealed(bundle, rig.harmless(bundle))
+    device.publish(envelope)
+    device.play(rig.frames(70))
+    name = sha256_hex(envelope)[:12]
+    assert device.generation == name
+    first = start()
+    until(lambda: len(rows(tmp_path)) >= 60, first)
+    first.send_signal(signal.SIGKILL)
+    first.wait(_WAIT_S)
+    second = start()
+    output, _ = second.communicate(timeout=_WAIT_S)
+    assert second.returncode == 0, output
+    after = rows(tmp_path)
+    assert {row[3] for row in after} == {name}
+    assert [int(row[0]) for row in after] == list(range(int(after[0][0]), 300))
 
 
 def test_sigterm_ends_it_cleanly_and_status_tells_what_it_did(

@@ -106,6 +106,15 @@ def test_a_shift_goes_back_to_the_base_and_a_returning_domain_gets_its_patch_off
 
     device.play(rig.frames(80, seed=4))
     assert (segment(device), device.generation) == (2, "base")
+    entry = device.device.core.adaptation.bank.get(rig.COHORT)
+    assert entry is not None
+    assert entry.statistics is not None
+    dark = OnnxEngine(tiny).build({}).run(rig.frames(100, seed=6, level=DARK), probe=True).mean
+    assert dark is not None
+    first = slice(0, tiny.manifest.norm_layers[0].channels)
+    kept, source = entry.statistics[0][first], tiny.calibration.norm_mean[first]
+    away = np.linalg.norm(kept - dark.mean(axis=0)[first])
+    assert away < 0.5 * np.linalg.norm(source - dark.mean(axis=0)[first]), "what was learnt is remembered"
 
     device.device.disconnected(device.now)
     answers = device.play(rig.frames(80, seed=5, level=DARK))
