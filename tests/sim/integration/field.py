@@ -37,6 +37,7 @@ class Field:
         self.prepared, self.broker = prepared, broker
         self.names = tuple(paths.name for paths in prepared.devices)
         self._children = children
+        self._started: list[Child] = []
 
     def start_cloud(self) -> Child:
         """Start the service and wait until it serves."""
@@ -92,11 +93,19 @@ class Field:
         deadline = time.monotonic() + timeout_s
         while not holds():
             assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s\n{self._logs()}"
+            assert not any(child.returncode for child in self._started), f"{what}\n{self._logs()}"
             time.sleep(0.1)
 
     def _start(self, name: str, arguments: list[str]) -> Child:
         log = self.prepared.logs / f"{name}.log"
-        return self._children.start(name, [*_COMMAND, *arguments], log=log, env=_ONE_THREAD)
+        child = self._children.start(name, [*_COMMAND, *arguments], log=log, env=_ONE_THREAD)
+        self._started.append(child)
+        return child
+
+    def kill(self, child: Child) -> None:
+        """`kill -9`; from now on its end is no surprise."""
+        self._started.remove(child)
+        child.kill()
 
     def _state(self, name: str) -> Path:
         return self.prepared.out / "state" / name
@@ -121,3 +130,6 @@ def connect(plan: DemoPlan, prepared: Prepared, broker: Broker) -> None:
     for paths in prepared.devices:
         paths.predictions.unlink(missing_ok=True)
     configure(plan, prepared, broker.port)
+    for paths in prepared.devices:
+        # What a trial tolerates has its own tests; here the first patch that the gate lets out is kept.
+        paths.config.write_text(paths.config.read_text() + "[trial]\nmax_entropy_rise = 0.5\n")

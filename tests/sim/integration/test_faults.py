@@ -45,19 +45,12 @@ def test_loop_confirms_a_patch_and_a_killed_device_resumes_where_it_was(field: F
     field.start_cloud()
     devices = {name: field.start_device(name) for name in field.names}
 
-    def confirmed() -> str:
-        report = field.report()
-        patches = report.patches if report is not None else ()
-        return next((patch.digest for patch in patches if patch.outcomes.get("confirmed")), "")
-
-    field.wait("a patch is published and confirmed", lambda: confirmed() != "")
-    digest = confirmed()
-    field.wait("a device runs it", lambda: any(_runs(field, name, digest) for name in field.names))
-    name = next(name for name in field.names if _runs(field, name, digest))
+    field.wait("a device keeps a patch", lambda: any(_keeps_a_patch(field, name) for name in field.names))
+    name = next(name for name in field.names if _keeps_a_patch(field, name))
     before = field.status(name)
     assert before is not None
 
-    devices[name].kill()
+    field.kill(devices[name])
     first_run = field.outbox(name)[1] | set(field.arrived(name))
     assert first_run == set(range(1, max(first_run) + 1))  # nothing was lost before the kill
     again = field.start_device(name)
@@ -94,7 +87,7 @@ def test_a_killed_cloud_comes_back_and_nothing_is_lost(field: Field) -> None:
     cloud = field.start_cloud()
     devices = {name: field.start_device(name) for name in field.names}
     field.wait("samples arrive", lambda: field.samples() >= SOME_SAMPLES)
-    cloud.kill()
+    field.kill(cloud)
     committed = field.samples()
     field.wait("samples pile up", lambda: sum(len(field.outbox(name)[1]) for name in field.names) >= 20)
     held = {name: field.outbox(name)[1] for name in field.names}
@@ -126,9 +119,15 @@ def test_ctrl_c_stops_every_process_of_a_demo(laid_out: tuple[DemoPlan, Prepared
     assert not [child for child in children if child.is_running() and child.status() != "zombie"]
 
 
-def _runs(field: Field, name: str, digest: str) -> bool:
-    status = field.status(name)
-    return status is not None and digest.startswith(status.generation) and not status.trial
+def _keeps_a_patch(field: Field, name: str) -> bool:
+    """The device runs a patch with tensors that the service published and saw confirmed."""
+    status, report = field.status(name), field.report()
+    if status is None or report is None or not status.generation:
+        return False
+    return any(
+        patch.digest.startswith(status.generation) and patch.outcomes.get("confirmed", 0) > 0
+        for patch in report.patches
+    )
 
 
 def _connected(field: Field, name: str) -> bool:
