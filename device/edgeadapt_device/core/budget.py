@@ -1,8 +1,9 @@
 """The byte budget: a token bucket that counts what a message really costs on the link.
 
-Samples are paid for when they are flagged and may never overdraw. Reports and outcomes are always
-sent; they may take the bucket below zero, and samples then wait until it has recovered. A part of
-the bucket is kept for the first frames of a new segment (pay more early in a shift, as WISE-ATTA).
+Samples are paid for when they are flagged, at the mean size so far, and settled once encoded, so they
+can overdraw by the error of one estimate. Reports and outcomes are always sent; they may take the
+bucket below zero, and samples then wait until it has recovered. A part of the bucket is kept for the
+first frames of a new segment (pay more early in a shift, as WISE-ATTA).
 """
 
 from __future__ import annotations
