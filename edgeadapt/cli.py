@@ -45,18 +45,31 @@ class LazyCommands(click.Group):
             try:
                 command: click.Command = point.load()
             except ModuleNotFoundError as error:
-                extra = _EXTRA.get(cmd_name, cmd_name)
-                raise click.ClickException(
-                    f"`edgeadapt {cmd_name}` needs package {error.name!r}: pip install 'edgeadapt[{extra}]'"
-                ) from error
+                raise _missing(cmd_name, error) from error
             return command
         return None
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a package that it misses only then is answered in the same way."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("edgeadapt"):
+                raise  # a defect of ours, not something to install
+            raise _missing(ctx.invoked_subcommand or "", error) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any of them."""
         rows = [(name, _HELP.get(name, "From another package.")) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> click.ClickException:
+    extra = _EXTRA.get(command, command)
+    return click.ClickException(
+        f"`edgeadapt {command}` needs package {error.name!r}: pip install 'edgeadapt[{extra}]'"
+    )
 
 
 @click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -36,7 +36,7 @@ def group() -> None:
     """
 
 
-@group.command()
+@group.command(short_help="Learn from uploads and roll patches out.")
 @_CONFIG
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def serve(config_path: Path, verbose: bool) -> None:
@@ -64,7 +64,7 @@ def serve(config_path: Path, verbose: bool) -> None:
     logging.getLogger("edgeadapt.cloud").info("stopped")
 
 
-@group.command()
+@group.command(short_help="Make a signing key.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -85,7 +85,7 @@ def keygen(out: Path) -> None:
     click.echo(keys.public_hex(key))
 
 
-@group.command()
+@group.command(short_help="Show cohorts, devices, jobs and patches.")
 @_CONFIG
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def status(config_path: Path, as_json: bool) -> None:
@@ -105,7 +105,7 @@ def status(config_path: Path, as_json: bool) -> None:
         render(report)
 
 
-@group.command()
+@group.command(short_help="Take a cohort back to its previous patch.")
 @_CONFIG
 @click.option("--cohort", required=True, help="Name of the cohort, as `status` shows it.")
 @click.option("--to-base", is_flag=True, help="Back to the bundle as installed, not to the previous patch.")
@@ -121,7 +121,7 @@ def rollback(config_path: Path, cohort: str, to_base: bool) -> None:
     click.echo(f"{cohort}: ordered back to {'the base bundle' if to_base else 'its previous patch'}")
 
 
-@group.command("example-config")
+@group.command("example-config", short_help="Print a configuration with every key, to edit.")
 def example_config() -> None:
     """Print a configuration with every key, its default and what it does."""
     from edgeadapt_cloud.example import example_toml

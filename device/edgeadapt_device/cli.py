@@ -55,7 +55,7 @@ def group() -> None:
     """
 
 
-@group.command()
+@group.command(short_help="Score frames, adapt, and talk to the cloud.")
 @_CONFIG
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def run(config_path: Path, verbose: bool) -> None:
@@ -82,7 +82,7 @@ def run(config_path: Path, verbose: bool) -> None:
     Daemon(read_config(config_path), stop).run()
 
 
-@group.command()
+@group.command(short_help="Show what the device is doing.")
 @_CONFIG
 @click.option(
     "--state-dir", type=click.Path(path_type=Path), help="Look here instead of asking the configuration."

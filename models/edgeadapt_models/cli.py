@@ -1,8 +1,7 @@
 """``edgeadapt model``: train a recipe, list what is trained, measure it, compile it to a bundle.
 
-``compile`` and ``inspect`` come from ``edgeadapt_models.compile.cli``, which imports torch: where torch is
-missing, the whole group says at once which extra to install. What only training needs is imported when a
-command runs.
+``compile`` and ``inspect`` come from ``edgeadapt_models.compile_cli``. torch is imported when a command runs,
+so that help comes at once.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeadapt_models.compile.cli import compile_command, inspect_command
+from edgeadapt_models.compile_cli import compile_command, inspect_command
 
 if TYPE_CHECKING:
     from edgeadapt_models.data import Dataset
@@ -28,7 +27,15 @@ _THREADS = click.option("--threads", type=click.IntRange(1), help="CPU threads; 
 
 @click.group()
 def group() -> None:
-    """Train, compile and inspect models."""
+    """Train, compile and inspect models.
+
+    Trained weights for Fashion-MNIST and CIFAR-10 come with the package; `edgeadapt model list` names them.
+    From weights to a device's bundle:
+
+    \b
+      edgeadapt model compile fashion-mnist/resnet8 --out bundle
+      edgeadapt model inspect bundle
+    """
 
 
 group.add_command(compile_command)
@@ -72,9 +79,9 @@ def train(
     click.echo(f"weights and card: {folder / stem(recipe.name)}.safetensors, .json")
 
 
-@group.command("list")
+@group.command("list", short_help="Recipes, and trained weights with accuracy.")
 def list_() -> None:
-    """Recipes, and the trained weights that come with the package."""
+    """Recipes, and the trained weights that come with the package, with their accuracy."""
     from edgeadapt_models.train import recipes
     from edgeadapt_models.zoo.weights import pretrained_names, weights_card
 
@@ -94,7 +101,7 @@ def list_() -> None:
     click.echo("normalisation statistics re-estimated on each corruption's unlabelled images.")
 
 
-@group.command()
+@group.command(short_help="Measure trained weights on corrupted images.")
 @click.argument("name")
 @click.option("--severity", type=click.IntRange(1, 5), default=5, show_default=True)
 @click.option(
@@ -115,7 +122,11 @@ def evaluate(
     threads: int | None,
     cifar10_root: Path | None,
 ) -> None:
-    """Measure the trained weights NAME on clean and corrupted test images."""
+    """Measure the trained weights NAME on clean and corrupted test images.
+
+    Per corruption: as trained, and with normalisation statistics re-estimated on the same images without
+    their labels. The figures of `edgeadapt model list` are made so.
+    """
     from edgeadapt_models.train.evaluate import measure
     from edgeadapt_models.zoo.weights import load_pretrained, weights_card
 

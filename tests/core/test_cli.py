@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -21,9 +22,32 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     for name in [name for name in sys.modules if name.startswith("edgeadapt_models")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    result = CliRunner().invoke(cli, ["model", "--help"])
+    result = CliRunner().invoke(cli, ["model", "list"])
     assert result.exit_code != 0
     assert "pip install 'edgeadapt[cloud]'" in result.output
+
+
+def test_a_missing_package_of_the_whole_part_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("edgeadapt_models")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    result = CliRunner().invoke(cli, ["data", "list"])
+    assert result.exit_code != 0
+    assert "pip install 'edgeadapt[cloud]'" in result.output
+
+
+@pytest.mark.parametrize("command", ["device", "cloud", "model", "data", "demo", "bench"])
+def test_help_comes_without_torch(command: str) -> None:
+    script = (
+        "import sys\n"
+        "from edgeadapt.cli import main\n"
+        f"sys.argv = ['edgeadapt', {command!r}, '--help']\n"
+        "try: main()\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Usage: edgeadapt {command}")
 
 
 def test_an_unknown_command() -> None:

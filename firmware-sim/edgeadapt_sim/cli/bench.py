@@ -13,7 +13,7 @@ def group() -> None:
     """Benchmarks that write docs/results."""
 
 
-@group.command()
+@group.command(short_help="The whole loop against its baselines.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="How many seeds.")
 @click.option(
     "--frames-per-domain",

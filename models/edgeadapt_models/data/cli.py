@@ -23,7 +23,10 @@ _seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_defau
 
 @click.group()
 def group() -> None:
-    """Fetch image data, corrupt it, render streams of domains."""
+    """Fetch image data, corrupt it, render streams of domains.
+
+    `edgeadapt data corrupt fashion-mnist` draws the 15 corruptions at every severity, to look at.
+    """
 
 
 @group.command("list")
@@ -33,7 +36,7 @@ def list_names() -> None:
         click.echo(name)
 
 
-@group.command()
+@group.command(short_help="Download and check a data set.")
 @click.argument("name")
 @_root
 def fetch(name: str, root: Path | None) -> None:
@@ -46,7 +49,7 @@ def fetch(name: str, root: Path | None) -> None:
     )
 
 
-@group.command("corrupt")
+@group.command("corrupt", short_help="Draw the corruptions on a few test images.")
 @click.argument("name")
 @_root
 @_seed
@@ -80,6 +83,23 @@ def render_stream(
     spec: Path | None, domains: str | None, name: str, seed: int, root: Path | None, out: Path
 ) -> None:
     """Render a stream of domains to a folder.
+
+    A domain is clean, a corruption with its severity (1 to 5), a ramp of severities, or a mixture:
+
+    \b
+      clean:500                          500 clean frames
+      fog:5:300                          300 frames of fog at severity 5
+      fog:1-5-1:300                      fog that comes and goes
+      "mixed(fog:5,shot_noise:3):300"    one of these for each frame
+
+    \b
+    A TOML file (--spec) can also weigh classes and draw them in runs:
+      dataset = "fashion-mnist"
+      [[segments]]
+      domain = "fog:5"
+      frames = 500
+      dirichlet = 0.3       # few classes; or class_weights = [...]
+      run_length = 20       # frames of one class in a row
 
     frames.npy is what a device may see; truth.npz (labels and domains) is for the evaluator; stream.json
     says how to make the same again. --seed and --dataset go with --domains; a TOML file has its own.

@@ -16,6 +16,8 @@ from edgeadapt.bundle import read_folder
 from edgeadapt.errors import BundleError, ConfigError
 from edgeadapt_models.cli import group
 from edgeadapt_models.compile import compile_model, compile_pretrained, tiny_images
+from edgeadapt_models.compile.pretrained import CALIBRATION_IMAGES
+from edgeadapt_models.compile_cli import compile_command
 from edgeadapt_models.train.split import HOLDOUT
 from edgeadapt_models.zoo import load_pretrained, weights_card
 
@@ -95,6 +97,11 @@ def test_inspect_refuses_a_damaged_bundle(tmp_path: Path, batch_folder: Path) ->
     model.write_bytes(model.read_bytes()[:-1])
     with pytest.raises(BundleError, match=r"model\.onnx"):
         call("inspect", tmp_path)
+
+
+def test_the_default_number_of_images_is_the_library_s() -> None:
+    option = next(param for param in compile_command.params if param.name == "images")
+    assert option.default == CALIBRATION_IMAGES
 
 
 def test_unknown_weights_list_the_known(tmp_path: Path) -> None:
