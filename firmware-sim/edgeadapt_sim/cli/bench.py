@@ -76,6 +76,9 @@ def loop(
 
         def on_done(text: str) -> None:
             progress.update(task, advance=1, description=text)
+            if not console.is_terminal:  # where a bar cannot be drawn
+                minutes = (time.monotonic() - began) / 60
+                console.print(f"[{minutes:.1f} min] done: {text}", markup=False, highlight=False)
 
         study = run_study(plan, on_done)
     write(study, plan, time.monotonic() - began, out)

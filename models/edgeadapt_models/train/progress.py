@@ -1,4 +1,4 @@
-"""The progress bar of a training run: epoch, loss, images per second, time left. Drawn on stderr."""
+"""The progress of a training run, on stderr: a bar in a terminal, a line per epoch in a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from edgeadapt_models.train.recipe import Recipe
 
 @contextmanager
 def training_bar(recipe: Recipe) -> Iterator[Callable[[Progress], None]]:
-    """Show a bar while the context lasts; yields the observer to give to `loop.train`."""
+    """Show progress while the context lasts; yields the observer to give to `loop.train`."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda progress: _line(console, progress)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -25,7 +29,7 @@ def training_bar(recipe: Recipe) -> Iterator[Callable[[Progress], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
+    with Bar(*columns, console=console) as bar:
         task = bar.add_task(recipe.name, total=None, epoch=0, epochs=recipe.epochs, loss=0.0, speed=0.0)
 
         def observe(progress: Progress) -> None:
@@ -39,3 +43,13 @@ def training_bar(recipe: Recipe) -> Iterator[Callable[[Progress], None]]:
             )
 
         yield observe
+
+
+def _line(console: Console, progress: Progress) -> None:
+    """The end of an epoch in words."""
+    if progress.step == progress.steps:
+        console.print(
+            f"epoch {progress.epoch + 1}/{progress.epochs}: loss {progress.loss:.3f}, "
+            f"{progress.images_per_s:.0f} images per second",
+            highlight=False,
+        )

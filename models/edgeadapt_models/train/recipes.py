@@ -114,7 +114,7 @@ add(
         name="cifar10/teacher",
         dataset="cifar10",
         network="wide_resnet",
-        epochs=30,
+        epochs=12,
         batch=128,
         learning_rate=0.1,
         ema_decay=0.998,

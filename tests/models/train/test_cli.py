@@ -23,6 +23,7 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
     )
     assert trained.exit_code == 0, trained.output
     assert "mean of corruptions" in trained.output
+    assert "epoch 1/1: loss" in trained.stderr  # no terminal, no bar: a line per epoch
     assert weights_card(recipe.name, out).recipe.epochs == 1
     assert load_pretrained(recipe.name, out).head.out_features == 10
     arguments = ["evaluate", recipe.name, "--weights", str(out), "--limit", "64", "--severity", "1", *data]
