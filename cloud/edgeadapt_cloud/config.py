@@ -97,7 +97,8 @@ class JobConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     growth: float = 1.5
     # Newest samples that one job gets, at most.
     max_samples: int = 4096
-    # Jobs at the same time, over all cohorts.
+    # Jobs under way at the same time, over all cohorts. They share one teacher and run one after another:
+    # a second one only waits in line with the samples that its cohort had when it became due.
     max_concurrent: int = 1
     # Cohorts nearer to the source than this (source standard deviations) need no adaptation.
     min_drift: float = 0.08

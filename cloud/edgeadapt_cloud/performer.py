@@ -2,13 +2,14 @@
 
 For a batch of events: begin, handle each event and store what it asks (a `CommitMessage` is answered at
 once by `Committed`), commit; only then hand out what leaves the service (acknowledgements, patches,
-jobs). When anything fails, the transaction is undone, the core is rebuilt from the store, nothing
-leaves, and the devices send again. So the core and the store never disagree, and no message is
-acknowledged that is not durable.
+jobs). When anything fails, the transaction is undone, nothing leaves, and the devices send again; the
+core is stale then, and handles nothing before it has been rebuilt from the store. So the core and the
+store never disagree, and no message is acknowledged that is not durable.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -40,6 +41,8 @@ from edgeadapt_cloud.core.rows import SampleRow
 from edgeadapt_cloud.io.images import decode_image
 from edgeadapt_cloud.io.ports import Blobs, Store
 
+log = logging.getLogger("edgeadapt.cloud")
+
 
 class Performer:
     """Owns the core and its store. One thread."""
@@ -63,15 +66,17 @@ class Performer:
             What is to leave the service, in order. Everything it rests on is durable.
 
         Raises:
-            TransportError: nothing was stored, nothing is to leave, and the core is as before.
+            TransportError: nothing was stored, nothing is to leave, and the next call begins from the store.
         """
+        if self._stale:
+            self.restart(now)
         outbound: list[OutboundEffect] = []
         try:
             with self._store.transaction():
                 for event in (*self._store.take_orders(), *events):
-                    self._perform(self._core.handle(event, now), outbound, now)
-        except Exception:
-            self.restart(now)
+                    self._perform(self._core, self._core.handle(event, now), outbound, now)
+        except BaseException:
+            self._stale = True
             raise
         return outbound
 
@@ -95,13 +100,16 @@ class Performer:
         return outbound
 
     def restart(self, now: Instant) -> None:
-        """Forget the core and build it from the store."""
-        self._core = self._make_core()
-        effects = self._core.restore(self._store.snapshot(), now)
+        """Forget the core and build it from the store; a core that cannot be built whole is never used."""
+        core = self._make_core()
+        effects = core.restore(self._store.snapshot(), now)
         with self._store.transaction():
-            self._perform(effects, [], now)
+            self._perform(core, effects, [], now)
+        self._core, self._stale = core, False
 
-    def _perform(self, effects: Iterable[Effect], outbound: list[OutboundEffect], now: Instant) -> None:
+    def _perform(
+        self, core: CloudCore, effects: Iterable[Effect], outbound: list[OutboundEffect], now: Instant
+    ) -> None:
         waiting = deque(effects)
         while waiting:
             effect = waiting.popleft()
@@ -109,7 +117,7 @@ class Performer:
                 if isinstance(effect.row, SampleRow):
                     self._blobs.put(effect.row.sha256, effect.row.data)
                 fresh, arrival = self._store.commit(effect.row, now.wall_s)
-                waiting.extend(self._core.handle(Committed(effect.row, fresh, arrival), now))
+                waiting.extend(core.handle(Committed(effect.row, fresh, arrival), now))
             elif isinstance(effect, Save):
                 self._store.save(effect.record)
             elif isinstance(effect, Quarantine):
@@ -133,6 +141,9 @@ def run_job(job: StartJob, adapter: AdapterPort, blobs: Blobs, spec: InputSpec) 
             return JobFailed(job.request.job, "none of its samples can be read")
         request = replace(job.request, sample_ids=tuple(digests))
         return JobFinished(adapter.run(request, np.stack(images), lanes))
-    except (EdgeAdaptError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        # A job must not take the service down; its failure is stored and shown with its reason.
+    except Exception as error:
+        # A job must not take its worker down, or it would be running for ever; its failure is stored and
+        # shown with its reason. An error that is not one of ours is a defect, so its traceback is kept too.
+        if not isinstance(error, EdgeAdaptError):
+            log.exception("job %d met a defect", job.request.job)
         return JobFailed(job.request.job, f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""The daemon: one thread owns the core and the store, MQTT only enqueues, workers run the jobs.
+"""The daemon: one thread owns the core and the store, MQTT only enqueues, a worker runs the jobs.
 
     paho's thread --MessageArrived--> inbox --> this thread: performer, core, store --> publish
     worker thread <------StartJob---------------'     ^-------JobFinished-------- worker thread
@@ -46,16 +46,19 @@ def system_now() -> Instant:
     return Instant(time.monotonic(), time.time())
 
 
-class Workers:
-    """Threads that run jobs; they are left behind when the service stops."""
+class Worker:
+    """The thread that runs jobs; it is left behind when the service stops.
+
+    One only, however many jobs are under way: the adapter is one object, with one teacher and one student
+    whose values a job changes.
+    """
 
     def __init__(
-        self, count: int, adapter: AdapterPort, blobs: Blobs, spec: InputSpec, inbox: queue.Queue[Event]
+        self, adapter: AdapterPort, blobs: Blobs, spec: InputSpec, inbox: queue.Queue[Event]
     ) -> None:
         self._adapter, self._blobs, self._spec, self._inbox = adapter, blobs, spec, inbox
         self._jobs: queue.Queue[StartJob] = queue.Queue()
-        for number in range(count):
-            threading.Thread(target=self._run, name=f"job-{number}", daemon=True).start()
+        threading.Thread(target=self._run, name="jobs", daemon=True).start()
 
     def start(self, job: StartJob) -> None:
         """Queue a job; its end comes back through the inbox."""
@@ -104,9 +107,7 @@ class Service:
     def _loop(self, store: SqliteStore, link: MqttLink, stop: threading.Event) -> None:
         blobs = FolderBlobs(self._state_dir / BLOBS_NAME)
         performer = Performer(self._core, store, blobs, self._now())
-        workers = Workers(
-            self._config.jobs.max_concurrent, self._adapter, blobs, self._bundle.manifest.input, self._inbox
-        )
+        worker = Worker(self._adapter, blobs, self._bundle.manifest.input, self._inbox)
         link.start()
         log.info("serving fleet %s, bundle %s", self._config.cloud.fleet, self._bundle.digest[:12])
         while not stop.is_set():
@@ -115,7 +116,7 @@ class Service:
                 if isinstance(effect, Publish):
                     link.publish(effect)
                 elif isinstance(effect, StartJob):
-                    workers.start(effect)
+                    worker.start(effect)
                 else:
                     _log(effect)
 

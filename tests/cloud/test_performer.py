@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import sqlite3
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,13 @@ from edgeadapt.errors import TransportError
 from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import Effect, Publish, StartJob
 from edgeadapt_cloud.core.events import Event, JobFailed, JobFinished, MessageArrived, Tick
-from edgeadapt_cloud.core.job import JobRequest
-from edgeadapt_cloud.core.rows import CohortRow, Record, SignatureRow
+from edgeadapt_cloud.core.job import ImageArray, JobRequest, JobResult
+from edgeadapt_cloud.core.rows import CohortRow, Record, SignatureRow, Snapshot
 from edgeadapt_cloud.io.blobs import MemoryBlobs
 from edgeadapt_cloud.io.store import SqliteStore
 from edgeadapt_cloud.performer import Performer, run_job
-from tests.cloud.fleet import BUNDLE, KEY, REFUSED, DeviceDouble, FixedAdapter, at, config, png
+from edgeadapt_cloud.service import Worker
+from tests.cloud.fleet import BUNDLE, KEY, NOISE, REFUSED, DeviceDouble, FixedAdapter, at, config, png
 
 SPEC = InputSpec(1, 8, 8)
 
@@ -34,6 +37,16 @@ class FullDisk(SqliteStore):
         if self.full and isinstance(record, CohortRow):
             raise TransportError("the database: disk I/O error")
         super().save(record)
+
+
+class Unreadable(FullDisk):
+    """A store that can, when it is broken, not even be read."""
+
+    def snapshot(self) -> Snapshot:
+        """Fail like the rest."""
+        if self.full:
+            raise TransportError("the database: disk I/O error")
+        return super().snapshot()
 
 
 def made(store: SqliteStore, core: type[CloudCore] = CloudCore) -> Performer:
@@ -61,6 +74,21 @@ def test_failing_store_acknowledges_nothing_and_a_resend_succeeds() -> None:
     topics = [effect.topic for effect in outbound if isinstance(effect, Publish)]
     assert [topic.rsplit("/", 1)[1] for topic in topics] == ["assign", "ack"]
     assert len(store.snapshot().samples) == 1
+
+
+def test_core_that_could_not_be_rebuilt_writes_nothing_over_a_full_store() -> None:
+    store, device = Unreadable(None), DeviceDouble("one")
+    performer = made(store)
+    performer.process(arrived(device.sample(), device.signature()), at(1))
+    store.full = True
+    for _ in range(2):
+        with pytest.raises(TransportError):
+            performer.process(arrived(device.signature()), at(2))
+    store.full = False
+    performer.process(arrived(DeviceDouble("two").signature(NOISE)), at(3))
+    numbers = {row.number: row.frames for row in store.snapshot().cohorts}
+    assert numbers == {1: 64, 2: 64}, "the other domain founds a second cohort, the first is as it was"
+    assert performer.core.pool.count(next(iter(performer.core.cohorts.rows))) == 1
 
 
 def test_locked_database_is_a_transport_error(tmp_path: Path) -> None:
@@ -127,8 +155,44 @@ def test_job_without_a_readable_sample_fails_and_says_so() -> None:
     assert ended == JobFailed(1, "none of its samples can be read")
 
 
-def test_job_whose_adapter_has_a_defect_fails_with_its_words() -> None:
-    blobs = MemoryBlobs()
+@pytest.mark.parametrize(
+    "error", [KeyError("conv1"), AssertionError("odd"), AttributeError("x"), MemoryError(), OSError("gone")]
+)
+def test_job_that_meets_a_defect_fails_with_its_words_and_the_worker_goes_on(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    blobs, inbox = MemoryBlobs(), queue.Queue[Event]()
     blobs.put("good", png(1))
-    ended = run_job(StartJob(request("good"), ("adapt",)), FixedAdapter(error=KeyError("conv1")), blobs, SPEC)
-    assert ended == JobFailed(1, "KeyError: 'conv1'")
+    adapter = FixedAdapter(error=error)
+    worker = Worker(adapter, blobs, SPEC, inbox)
+    worker.start(StartJob(request("good"), ("adapt",)))
+    assert inbox.get(timeout=10) == JobFailed(1, f"{type(error).__name__}: {error}")
+    assert "Traceback" in caplog.text
+    adapter.error = None
+    worker.start(StartJob(request("good"), ("adapt",)))
+    assert isinstance(inbox.get(timeout=10), JobFinished)
+
+
+class Crowded(FixedAdapter):
+    """An adapter that notices when two jobs are in it at once."""
+
+    inside = 0
+    most = 0
+
+    def run(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> JobResult:
+        """Stay for a moment."""
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        time.sleep(0.1)
+        self.inside -= 1
+        return super().run(request, images, lanes)
+
+
+def test_jobs_share_the_adapter_one_after_another() -> None:
+    blobs, inbox, adapter = MemoryBlobs(), queue.Queue[Event](), Crowded()
+    blobs.put("good", png(1))
+    worker = Worker(adapter, blobs, SPEC, inbox)
+    for _ in range(2):
+        worker.start(StartJob(request("good"), ("adapt",)))
+    assert all(isinstance(inbox.get(timeout=10), JobFinished) for _ in range(2))
+    assert adapter.most == 1
