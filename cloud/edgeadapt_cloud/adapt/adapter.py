@@ -6,7 +6,8 @@
     teach      the strategy proposes slot values
     judge      candidate, statistics-only and serving student on the unseen samples (`gate.judge`)
 
-Invariants: values are returned only with a verdict that passed; the same request gives the same patch.
+Invariants: values are returned only with a verdict that passed; the same request gives the same patch,
+whatever ran before.
 Not here: when a job runs, signing and rollout.
 """
 
@@ -98,7 +99,7 @@ class Adapter:
         started_s = time.perf_counter()
         strategy = STRATEGIES.get(request.strategy)
         self._check(request, images, lanes)
-        pool = self._label(request, images, lanes)
+        pool = self._label(images, lanes)
         evidence = gate.material(
             gate.Material(len(images), int(pool.unseen.sum()), pool.labels, request.mean, request.var),
             self._settings.gate,
@@ -131,14 +132,14 @@ class Adapter:
         if request.mean.shape != (channels,) or request.var.shape != (channels,):
             raise ConfigError(f"device statistics must have {channels} entries, got {request.mean.shape}")
 
-    def _label(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> _Pool:
+    def _label(self, images: ImageArray, lanes: list[str]) -> _Pool:
         pixels = as_tensor(images)
         uniform = torch.tensor([lane == "uniform" for lane in lanes], dtype=torch.bool)
         classes = len(self._bundle.manifest.classes)
         labels = torch.zeros((0, classes))
         if len(pixels):
             self._teacher.settle(pixels[uniform_first(uniform, self._settings.teaching.statistics_images)])
-            labels = self._teacher.label(request.cohort, request.sample_ids, pixels)
+            labels = self._teacher.probabilities(pixels)
         gates = self._settings.gate
         unseen = unseen_mask(
             uniform, share_adapt=gates.unseen_share_adapt, share_uniform=gates.unseen_share_uniform

@@ -32,8 +32,6 @@ class TeacherSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prior_images: float = 16.0
     # 1: the image; 2: the image and its mirror image, probabilities averaged.
     views: int = 2
-    # Soft labels kept for later jobs, over all cohorts.
-    cached_labels: int = 50_000
 
 
 class AnchoredSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

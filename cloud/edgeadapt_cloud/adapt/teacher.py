@@ -1,15 +1,14 @@
 """The frozen teacher: a robust network of high capacity that labels uploads softly.
 
 Only its normalisation statistics follow a cohort (forward passes on the cohort's samples, shrunk towards
-the source); its weights never change. Labels average two views of a sample and are remembered by
-cohort and sample id. Not here: what is learned from them, and whether they are to be believed (`gate`).
+the source); its weights never change. Labels average two views of a sample. They are made anew for every
+job: those of a former job would come from other statistics, and labelling 1,024 samples costs about a
+third of what teaching costs. Not here: what is learned from labels, and whether to believe them (`gate`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,6 @@ class Teacher:
         self._settings = settings
         self._base = copy.deepcopy(network).eval().requires_grad_(False)
         self._network = _channels_last(copy.deepcopy(self._base))
-        self._labels: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
 
     def settle(self, images: Tensor) -> None:
         """Re-estimate the statistics from float32 [N, C, H, W]; N < 2 leaves those of the source."""
@@ -38,22 +36,8 @@ class Teacher:
         for own, source in zip(_norms(self._network), _norms(self._base), strict=True):
             _mix(own, source, share)
 
-    def label(self, cohort: str, sample_ids: Sequence[str], images: Tensor) -> Tensor:
-        """Soft labels float32 [N, K]; samples of this cohort that were labelled before keep theirs."""
-        keys = [(cohort, sample_id) for sample_id in sample_ids]
-        fresh = [index for index, key in enumerate(keys) if key not in self._labels]
-        if fresh:
-            for index, label in zip(fresh, self.probabilities(images[fresh]), strict=True):
-                self._labels[keys[index]] = label
-        for key in keys:
-            self._labels.move_to_end(key)
-        labels = torch.stack([self._labels[key] for key in keys])
-        while len(self._labels) > self._settings.cached_labels:
-            self._labels.popitem(last=False)
-        return labels
-
     def probabilities(self, images: Tensor) -> Tensor:
-        """Class probabilities float32 [N, K], averaged over the views."""
+        """Class probabilities float32 [N, K], averaged over the views: the soft labels of these images."""
         first = predict(self._network, images)
         if self._settings.views < 2:
             return first

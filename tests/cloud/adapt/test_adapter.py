@@ -14,6 +14,7 @@ from edgeadapt.patch import Patch, PatchHeader, check_fit
 from edgeadapt_cloud.adapt import Adapter, LabelledSource, Networks
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
+from edgeadapt_cloud.core.job import JobResult
 from edgeadapt_models.compile import tiny_module
 from tests.cloud.adapt.conftest import SETTINGS, Images, MakeAdapter, lanes_for, request_for
 
@@ -50,6 +51,28 @@ def test_the_same_request_gives_the_same_patch(
     request = request_for(bundle, domain[0])
     first, second = (make_adapter().run(request, domain[0], lanes_for(domain[0])) for _ in range(2))
     assert first.verdict == second.verdict
+    for name, value in first.values.items():
+        np.testing.assert_array_equal(value, second.values[name])
+
+
+def test_a_job_before_changes_nothing(make_adapter: MakeAdapter, bundle: Bundle, domain: Domain) -> None:
+    """The teacher settles on each job's samples, so labels of an earlier job are not those of this one."""
+
+    def run(adapter: Adapter, count: int) -> JobResult:
+        images = domain[0][:count]
+        return adapter.run(request_for(bundle, images), images, lanes_for(images))
+
+    loose = {
+        "confidence_z": 0.0,
+        "min_agreement_gain": -1.0,
+        "min_teacher_margin": -1.0,
+        "min_class_spread": 0.0,
+    }
+    used, fresh = (make_adapter(tiny_module(), max_source_loss=1.0, **loose) for _ in range(2))
+    run(used, 250)
+    first, second = run(used, 500), run(fresh, 500)
+    assert first.verdict == second.verdict
+    assert first.values
     for name, value in first.values.items():
         np.testing.assert_array_equal(value, second.values[name])
 

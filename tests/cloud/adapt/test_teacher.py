@@ -1,28 +1,14 @@
-"""The teacher: its statistics follow a cohort, its weights do not; labels are remembered."""
+"""The teacher: its statistics follow a cohort, its weights do not."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
 from edgeadapt_cloud.adapt.settings import TeacherSettings
 from edgeadapt_cloud.adapt.teacher import Teacher
 from edgeadapt_cloud.adapt.views import as_tensor, mirrored
 from edgeadapt_models.compile import tiny_images, tiny_module
 from tests.cloud.adapt.conftest import veiled
-
-
-class Counting(nn.Module):
-    """Counts the images that it is shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown = 0
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        self.shown += len(x)
-        logits = x.mean(dim=(1, 2)).repeat(1, 1)[:, :10]
-        return logits, logits
 
 
 def test_settling_raises_accuracy_on_a_shifted_domain() -> None:
@@ -63,28 +49,3 @@ def test_two_views_are_averaged() -> None:
     two = Teacher(tiny_module(), TeacherSettings(views=2))
     mean = (one.probabilities(images) + one.probabilities(mirrored(images))) / 2
     torch.testing.assert_close(two.probabilities(images), mean)
-
-
-def test_a_sample_is_labelled_once_for_each_cohort() -> None:
-    images = as_tensor(tiny_images(6)[0])
-    teacher = Teacher(Counting(), TeacherSettings(views=1))
-    network = teacher._network
-    assert isinstance(network, Counting)
-    first = teacher.label("a", list("uvwx"), images[:4])
-    again = teacher.label("a", list("xwvuyz"), torch.cat([images[:4].flip(0), images[4:]]))
-    assert network.shown == 6
-    torch.testing.assert_close(again[:4].flip(0), first)
-    teacher.label("b", ["u"], images[:1])
-    assert network.shown == 7
-
-
-def test_the_memory_of_labels_is_bounded() -> None:
-    images = as_tensor(tiny_images(4)[0])
-    teacher = Teacher(Counting(), TeacherSettings(views=1, cached_labels=2))
-    network = teacher._network
-    assert isinstance(network, Counting)
-    teacher.label("a", list("uvwx"), images)
-    teacher.label("a", ["x"], images[3:])
-    assert network.shown == 4
-    teacher.label("a", ["u"], images[:1])
-    assert network.shown == 5
