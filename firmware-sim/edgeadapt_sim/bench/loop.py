@@ -17,8 +17,10 @@ import msgspec
 
 from edgeadapt.bundle import read_folder
 from edgeadapt.errors import ConfigError
+from edgeadapt_cloud.adapt.strategies import STRATEGIES as KNOWN
 from edgeadapt_models.compile import compile_pretrained
 from edgeadapt_models.data import RenderedStream, Segment, StreamSpec, load, render
+from edgeadapt_models.data.domain import parse_domain
 from edgeadapt_sim.accuracy import stretches_of
 from edgeadapt_sim.bench.arms import ArmResult, run_baselines, run_loop
 from edgeadapt_sim.bench.figures import ArmRow, Claim, PatchRow, Truth, Truths, arm_row, claims, patch_rows
@@ -51,6 +53,8 @@ class StudyPlan:
             raise ConfigError("seeds, frames per domain, workers and domains: expected at least one of each")
         if not self.strategies:
             raise ConfigError("strategies: expected at least one")
+        for domain in self.domains:
+            parse_domain(domain)
 
 
 class Study(msgspec.Struct, frozen=True):
@@ -67,6 +71,8 @@ def run_study(plan: StudyPlan, on_done: Callable[[str], None]) -> Study:
     Raises:
         ConfigError: weights, data set, domain or strategy are not there.
     """
+    for name in plan.strategies:
+        KNOWN.get(name)
     with tempfile.TemporaryDirectory(prefix="edgeadapt-bench-") as scratch:
         bundle = Path(scratch) / "bundle"
         compile_pretrained(plan.student, bundle)

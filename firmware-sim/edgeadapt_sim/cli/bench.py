@@ -6,11 +6,25 @@ import time
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
+
+
+def _refuse_others(context: click.Context) -> None:
+    """--small sets everything itself: an option beside it would be ignored without a word."""
+    for name in ("seeds", "frames_per_domain", "domains", "strategies", "workers"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "strategy" if name == "strategies" else name.replace("_", "-")
+            raise click.UsageError(f"--small and --{option} exclude each other")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def group() -> None:
-    """Benchmarks that write docs/results."""
+    """Benchmarks that write docs/results.
+
+    \b
+    edgeadapt bench loop --small --out out/bench   a first look, about a minute
+    edgeadapt bench loop                           the full study, as in the README
+    """
 
 
 @group.command(short_help="The whole loop against its baselines.")
@@ -32,7 +46,11 @@ def group() -> None:
     help="Strategies to compare; the claims are about the last. May be given several times.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes.")
-@click.option("--small", is_flag=True, help="One seed, two short domains, one strategy: about a minute.")
+@click.option(
+    "--small",
+    is_flag=True,
+    help="One seed, two short domains, one strategy: about a minute. Goes with --out only.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -40,7 +58,9 @@ def group() -> None:
     show_default=True,
     help="Folder for loop.json and loop.png.",
 )
+@click.pass_context
 def loop(
+    context: click.Context,
     seeds: int,
     frames_per_domain: int,
     domains: str | None,
@@ -64,6 +84,7 @@ def loop(
     from edgeadapt_sim.bench.output import show, write
 
     if small:
+        _refuse_others(context)
         plan = StudyPlan(("fog:5", "contrast:5"), 600, 1, ("anchored",))
     else:
         chosen = tuple(domains.split()) if domains else DOMAINS

@@ -22,7 +22,8 @@ _SEQUENCES: tuple[tuple[str, ...], ...] = (
     ("clean", "contrast:5", "fog:5", "glass_blur:5", "contrast:5", "fog:5"),
 )
 _CLEAN_WEIGHT = 0.5  # nothing is to be gained there, so it is half as long as the others
-MIN_SECONDS = 12.0
+MIN_SECONDS, MAX_SECONDS = 12.0, 24 * 3600.0
+MAX_FRAMES_PER_SECOND = 1000.0
 _MAX_DEVICES = 16
 
 
@@ -58,10 +59,13 @@ class DemoPlan:
     def __post_init__(self) -> None:
         if not 1 <= self.devices <= _MAX_DEVICES:
             raise ConfigError(f"devices: expected 1 to {_MAX_DEVICES}, got {self.devices}")
-        if not self.seconds >= MIN_SECONDS:
-            raise ConfigError(f"seconds: expected at least {MIN_SECONDS:g}, got {self.seconds:g}")
-        if not self.frames_per_second > 0:
-            raise ConfigError(f"frames_per_second: expected more than 0, got {self.frames_per_second:g}")
+        if not MIN_SECONDS <= self.seconds <= MAX_SECONDS:
+            raise ConfigError(f"seconds: expected {MIN_SECONDS:g} to {MAX_SECONDS:g}, got {self.seconds:g}")
+        if not 0 < self.frames_per_second <= MAX_FRAMES_PER_SECOND:
+            raise ConfigError(
+                f"frames_per_second: expected more than 0, at most {MAX_FRAMES_PER_SECOND:g}, "
+                f"got {self.frames_per_second:g}"
+            )
         if self.seed < 0:
             raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
 

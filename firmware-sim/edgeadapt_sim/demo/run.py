@@ -21,6 +21,7 @@ from edgeadapt_models.data.stream_files import FRAMES_FILE
 from edgeadapt_sim.broker import Broker
 from edgeadapt_sim.demo import gather
 from edgeadapt_sim.demo.finish import last_words, write_files
+from edgeadapt_sim.demo.folder import held
 from edgeadapt_sim.demo.observer import Observer
 from edgeadapt_sim.demo.plan import DemoPlan
 from edgeadapt_sim.demo.screen import LiveScreen, PlainScreen, Screen
@@ -44,7 +45,7 @@ def run_demo(plan: DemoPlan, out: Path, console: Console, *, plain: bool) -> boo
         TransportError: a process did not start, or ended early; its log is quoted.
         KeyboardInterrupt: Ctrl-C or SIGTERM; every child is gone by then.
     """
-    with terminate_as_interrupt():
+    with terminate_as_interrupt(), held(out):
         prepared = prepare(plan, out, lambda text: console.print(text, highlight=False, soft_wrap=True))
         run = _play(plan, prepared, console, plain=plain)
         summary = write_files(run, prepared.out)

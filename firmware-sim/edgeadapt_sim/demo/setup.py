@@ -15,11 +15,13 @@ from pathlib import Path
 
 from edgeadapt.bundle import Bundle, read_folder
 from edgeadapt.errors import BundleError, ConfigError
+from edgeadapt_cloud.adapt.strategies import STRATEGIES
 from edgeadapt_cloud.io import keys
 from edgeadapt_models.compile import compile_pretrained
 from edgeadapt_models.data import Dataset, StreamSpec, load, render
 from edgeadapt_models.data.stream_files import SPEC_FILE, read, write
 from edgeadapt_models.zoo import weights_card
+from edgeadapt_sim.demo.folder import own
 from edgeadapt_sim.demo.plan import DemoPlan, streams
 
 FLEET = "demo"
@@ -67,11 +69,13 @@ def prepare(plan: DemoPlan, out: Path, say: Say) -> Prepared:
         say: told, in words, what is being done.
 
     Raises:
-        ConfigError: weights, data set or folder are not as needed.
+        ConfigError: weights, strategy, data set or folder are not as needed.
         CompileError: the weights cannot be compiled.
         TransportError: the data set has to be downloaded and cannot be.
     """
     out = out.absolute()
+    _check_names(plan)
+    own(out)
     for stale in ("state", "predictions", "logs"):
         shutil.rmtree(out / stale, ignore_errors=True)
     for folder in ("state", "predictions", "logs", "config"):
@@ -84,6 +88,13 @@ def prepare(plan: DemoPlan, out: Path, say: Say) -> Prepared:
         keys.generate(key)
     state = out / "state" / "cloud"
     return Prepared(out, bundle, devices, out / "config" / "cloud.toml", state, key, out / "logs")
+
+
+def _check_names(plan: DemoPlan) -> None:
+    """Refuse names that nobody knows before minutes are spent on the others."""
+    weights_card(plan.student)
+    weights_card(plan.teacher)
+    STRATEGIES.get(plan.strategy)
 
 
 def configure(plan: DemoPlan, prepared: Prepared, port: int) -> None:
