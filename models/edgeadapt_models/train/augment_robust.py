@@ -1,7 +1,8 @@
 """Augmentations that make the teachers robust: spectra, filters, fields and patches (registered by name).
 
 The invariants are those of `augment`. Each has its source in its docstring; all are written for batches.
-None is one of the fifteen test corruptions. Chains of image operations (AugMix) are in `augmix`.
+None is one of the fifteen test corruptions, nor one under another name. Chains of image operations (AugMix)
+are in `augmix`.
 """
 
 from __future__ import annotations
@@ -83,24 +84,43 @@ def fractal_field(count: int, channels: int, height: int, width: int, generator:
     return result
 
 
-@AUGMENTATIONS.register("fractal-mix")
-def fractal_mix(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mixing with structured pictures (PixMix, Hendrycks et al. 2022, arXiv 2112.05135).
+@AUGMENTATIONS.register("fractal-shade")
+def fractal_shade(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Multiplication by structured pictures (PixMix, Hendrycks et al. 2022, arXiv 2112.05135).
 
-    Half the images are mixed with a random 1/f^a picture, by sum or by product, with a random share.
+    A third of the images are multiplied by a random 1/f^a picture, with a random strength: uneven light.
+    PixMix also adds its pictures. That is left out here: a 1/f^a picture laid over an image is the test
+    corruption fog.
     """
-    picked = _chosen(len(images), 0.5, generator)
+    picked = _chosen(len(images), 0.33, generator)
     if len(picked) == 0:
         return images
-    source = images[picked]
     _, channels, height, width = images.shape
     field = fractal_field(len(picked), channels, height, width, generator)
-    share = _uniform(0.1, 0.6, len(picked), generator)
-    added = torch.lerp(source, field, share)
-    multiplied = source * (1.0 - 1.5 * share + 1.5 * share * 2.0 * field)
-    additive = torch.rand(len(picked), 1, 1, 1, generator=generator) < 0.6
+    strength = _uniform(0.1, 0.9, len(picked), generator)
     result = images.clone()
-    result[picked] = torch.where(additive, added, multiplied).clamp(0.0, 1.0)
+    result[picked] = (images[picked] * (1.0 - strength + 2.0 * strength * field)).clamp(0.0, 1.0)
+    return result
+
+
+@AUGMENTATIONS.register("picture-mix")
+def picture_mix(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mixing with another picture, which keeps the label (the additive half of PixMix, same paper).
+
+    A third of the images are mixed with another image of the batch, turned by a multiple of 90 degrees and
+    inverted at random, that takes up to 45 %.
+    """
+    picked = _chosen(len(images), 0.33, generator)
+    count = len(picked)
+    if count == 0:
+        return images
+    other = images[torch.randint(0, len(images), (count,), generator=generator)]
+    if images.shape[-2] == images.shape[-1]:
+        other = other.rot90(int(torch.randint(0, 4, (1,), generator=generator)), (-2, -1))
+    inverted = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
+    share = _uniform(0.1, 0.45, count, generator)
+    result = images.clone()
+    result[picked] = torch.lerp(images[picked], torch.where(inverted, 1.0 - other, other), share)
     return result
 
 

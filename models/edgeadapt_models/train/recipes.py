@@ -12,7 +12,9 @@ from edgeadapt_models.train.recipe import Recipe
 _RECIPES: Registry[Recipe] = Registry("recipe")
 
 
-ROBUST = ("augmix", "amplitude-swap", "random-convolution", "fractal-mix", "plane-wave", "cutout")
+ROBUST = (
+    "augmix", "amplitude-swap", "random-convolution", "fractal-shade", "picture-mix", "plane-wave", "cutout",
+)  # fmt: skip
 """What the teachers see on most of every batch."""
 
 

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from edgeadapt.errors import ConfigError
+from edgeadapt_models.data.corruptions import CORRUPTIONS
 from edgeadapt_models.train import augmix
 from edgeadapt_models.train.augment import AUGMENTATIONS, augment
 from edgeadapt_models.train.augment_robust import amplitude_swap, fractal_field
+from edgeadapt_models.train.recipes import ROBUST
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -44,7 +46,9 @@ def test_a_single_image_is_a_batch_too(name: str) -> None:
         assert AUGMENTATIONS.get(name)(pictures(1, 1), seeded(seed)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["augmix", "random-convolution", "amplitude-swap", "fractal-mix"])
+@pytest.mark.parametrize(
+    "name", ["augmix", "random-convolution", "amplitude-swap", "fractal-shade", "picture-mix"]
+)
 def test_an_empty_picture_gives_no_nan(name: str) -> None:
     result = AUGMENTATIONS.get(name)(torch.zeros(32, 1, 16, 16), seeded())
     assert result.isfinite().all()
@@ -90,6 +94,27 @@ def test_fields_are_smooth_not_white_noise() -> None:
     field = fractal_field(64, 1, 32, 32, seeded())
     left, right = field[..., :-1].flatten(), field[..., 1:].flatten()
     assert torch.corrcoef(torch.stack([left, right]))[0, 1] > 0.8
+
+
+def test_shading_is_no_fog() -> None:
+    """Fog lifts black; a shadow or a light does not."""
+    images = pictures(1) * (pictures(1) > 0.5)
+    black = images == 0
+    result = augment(images, ("fractal-shade",), seeded())
+    assert not torch.equal(result, images)
+    assert result[black].max() == 0
+
+
+def test_picture_mix_keeps_most_of_the_picture() -> None:
+    images = torch.stack([torch.full((1, 8, 8), float(index % 2)) for index in range(64)])
+    result = augment(images, ("picture-mix",), seeded())
+    assert 5 < int((result != images).any(dim=(1, 2, 3)).sum()) < 40
+    assert float((result - images).abs().max()) <= 0.45
+
+
+def test_the_teachers_see_no_test_corruption() -> None:
+    assert "fractal-mix" not in ROBUST
+    assert not set(ROBUST) & set(CORRUPTIONS)
 
 
 def test_amplitude_swap_keeps_the_phase() -> None:
