@@ -9,6 +9,7 @@ The caller's module is never changed. The format itself is decided in `edgeadapt
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.calibrate import calibrate
 from edgeadapt_models.compile.check import check_calibration_data, check_outputs
 from edgeadapt_models.compile.export import export_graph
-from edgeadapt_models.compile.norms import NormSite, find_norm_sites, read_values
+from edgeadapt_models.compile.norms import NormSite, describe_modules, find_norm_sites, read_values
 from edgeadapt_models.compile.parity import ParityFigure, check_parity
 from edgeadapt_models.compile.probe import probe_suffix
 from edgeadapt_models.compile.runtime import to_input
@@ -120,7 +121,7 @@ def compile_with_report(
 ) -> Compilation:
     """As `compile_model`, with the parity figures."""
     check_calibration_data(calibration_images, calibration_labels, input_shape, len(classes))
-    reference = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+    reference = _reference(module)
     x = to_input(calibration_images[:_PARITY_IMAGES])
     graphs = _export(reference, x, len(classes))
     parity = check_parity(reference, graphs.sites, graphs.base, graphs.files, graphs.artifact, x)
@@ -132,6 +133,18 @@ def compile_with_report(
     files[MANIFEST_NAME] = encode_manifest(msgspec.structs.replace(manifest, files=digests))
     write_folder(files, out)
     return Compilation(read_folder(out), parity)
+
+
+def _reference(module: nn.Module) -> nn.Module:
+    """A frozen copy in eval mode on the CPU."""
+    try:
+        return copy.deepcopy(module).cpu().eval().requires_grad_(False)
+    except (RuntimeError, TypeError, ValueError, AttributeError, pickle.PickleError) as error:
+        raise CompileError(
+            f"the model cannot be copied: {type(error).__name__}: {error}; give a plain torch module, not "
+            "TorchScript (torch.jit), whose lazy layers have run once; "
+            f"found: {describe_modules(module)}"
+        ) from error
 
 
 def _export(module: nn.Module, x: FloatArray, classes: int) -> _Graphs:

@@ -20,13 +20,14 @@ from torch.jit._trace import TracerWarning
 
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.norms import NormSite, describe_modules
+from edgeadapt_models.compile.norms import NormSite, describe_modules, other_norms
 
 INPUT = "input"
 OUTPUTS = ("logits", "embedding")
 OPSET = 17
 """First with LayerNormalization; ReduceMean still takes its axes as an attribute."""
 
+_TORCH = Path(torch.__file__).parent
 _NORM_OPERATORS = {"BatchNormalization": "batch", "LayerNormalization": "layer"}
 
 
@@ -100,9 +101,19 @@ def _export_bytes(module: nn.Module, example: Tensor) -> bytes:
 
 
 def _refuse_control_flow(recorded: list[warnings.WarningMessage], module: nn.Module) -> None:
-    """Raise on the tracer's warnings; give all others back to whoever listens."""
+    """Raise on the tracer's warnings; give all others back to whoever listens.
+
+    Torch's own norm layers make it warn too: they compare shapes, which the tracer takes for values.
+    """
     for entry in recorded:
         if issubclass(entry.category, TracerWarning):
+            norms = other_norms(module)
+            if norms and _TORCH in Path(entry.filename).parents:
+                raise CompileError(
+                    f"{norms}: of the norm layers only BatchNorm and LayerNorm can be compiled; "
+                    "make a SyncBatchNorm the BatchNorm of the same values; "
+                    f"found: {describe_modules(module)}"
+                )
             raise CompileError(
                 "the forward pass depends on tensor values (dynamic control flow), which a graph cannot "
                 f"hold: {entry.message} ({entry.filename}:{entry.lineno}); found: {describe_modules(module)}"

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from edgeadapt.bundle import SlotValues
 from edgeadapt.bundle.manifest import NormKind, SlotKind
@@ -65,6 +66,13 @@ def describe_modules(module: nn.Module) -> str:
     leaves = (child for child in module.modules() if not list(child.children()))
     counts = Counter(type(leaf).__name__ for leaf in leaves)
     return ", ".join(f"{name} x{count}" for name, count in sorted(counts.items())) or "nothing"
+
+
+def other_norms(module: nn.Module) -> str:
+    """Norm layers that have no slots and no exact graph: "'norm' (GroupNorm)"; "" when there are none."""
+    kinds = (nn.GroupNorm, nn.SyncBatchNorm, _InstanceNorm)
+    found = ((path, child) for path, child in module.named_modules() if isinstance(child, kinds))
+    return ", ".join(f"{path!r} ({type(child).__name__})" for path, child in found)
 
 
 def record_norm_inputs(module: nn.Module, x: Tensor) -> tuple[Any, list[tuple[str, Tensor]]]:

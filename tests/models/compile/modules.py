@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeadapt.bundle import Bundle
 from edgeadapt_models.compile import compile_model, tiny_images
@@ -33,8 +34,8 @@ class Twins(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(1, 4, 3, stride=4, bias=False)
-        self.norm1 = nn.BatchNorm2d(4)
-        self.mix = nn.Conv2d(4, 4, 1, bias=False)
+        self.norm1: _BatchNorm = nn.BatchNorm2d(4)
+        self.mix: nn.Module = nn.Conv2d(4, 4, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(4)
         self.head = nn.Linear(4, 10)
 
@@ -131,6 +132,46 @@ class Overflowing(Twins):
         """(logits, embedding)."""
         logits, embedding = super().forward(x)
         return logits.abs().add(1000).exp(), embedding
+
+
+class Scripted(Twins):
+    """Holds a TorchScript function, which cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice = torch.jit.CompilationUnit("def twice(x):\n    return 2 * x\n").twice
+
+
+class Lazy(Twins):
+    """A norm layer that has not seen its input yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = nn.LazyBatchNorm2d()
+
+
+class Grouped(Twins):
+    """A GroupNorm among the BatchNorms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4))
+
+
+class Instanced(Twins):
+    """An InstanceNorm among the BatchNorms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(nn.Conv2d(4, 4, 1), nn.InstanceNorm2d(4))
+
+
+class Synchronised(Twins):
+    """BatchNorm as it is trained on several machines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = nn.SyncBatchNorm(4)
 
 
 class WithoutStatistics(Twins):

@@ -150,6 +150,11 @@ def test_the_module_is_left_alone(tmp_path: Path) -> None:
         (modules.Inexportable, r"cannot be exported.*bessel_j0"),
         (modules.NotFinite, r"NaN or infinity.*not finite: norm1.running_mean"),
         (modules.Overflowing, r"NaN or infinity.*not finite: none"),
+        (modules.Scripted, r"cannot be copied: .*not TorchScript.*found: BatchNorm2d x2"),
+        (modules.Lazy, r"cannot be copied: ValueError: .*found: BatchNorm2d x1.*LazyBatchNorm2d x1"),
+        (modules.Grouped, r"'mix\.1' \(GroupNorm\): of the norm layers only BatchNorm and LayerNorm"),
+        (modules.Instanced, r"'mix\.1' \(InstanceNorm2d\)"),
+        (modules.Synchronised, r"'norm1' \(SyncBatchNorm\)"),
         (modules.WithoutStatistics, r"'norm1' keeps no running statistics"),
     ],
 )
