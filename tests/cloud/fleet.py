@@ -220,10 +220,13 @@ def sent(cloud: LocalCloud) -> Sent:
 
 
 def local(
-    adapter: FixedAdapter | None = None, folder: Path | None = None, settings: CloudConfig | None = None
+    adapter: FixedAdapter | None = None,
+    folder: Path | None = None,
+    settings: CloudConfig | None = None,
+    bundle: Bundle = BUNDLE,
 ) -> LocalCloud:
     """A service in memory, or in `folder`."""
-    return LocalCloud(settings or config(), BUNDLE, adapter or FixedAdapter(), KEY, folder, now=at(0))
+    return LocalCloud(settings or config(), bundle, adapter or FixedAdapter(), KEY, folder, now=at(0))
 
 
 def feed(cloud: LocalCloud, device: DeviceDouble, count: int, now: Instant, segment: int = 1) -> None:

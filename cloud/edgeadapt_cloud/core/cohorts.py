@@ -39,14 +39,16 @@ class Cohorts:
 
     def __init__(self, config: CohortConfig, bundle_digest: str, calibration: Calibration) -> None:
         self.config = config
-        self._bundle = bundle_digest
+        self.bundle = bundle_digest
         self._calibration = calibration
         self.rows: dict[str, CohortRow] = {}
         self.segments: dict[SegmentKey, str] = {}
         self._size: Counter[str] = Counter()
+        self._highest = 0
 
-    def restore(self, cohorts: Iterable[CohortRow], segments: Iterable[SegmentRow]) -> None:
-        """Take up where the store left off."""
+    def restore(self, cohorts: Iterable[CohortRow], segments: Iterable[SegmentRow], highest: int) -> None:
+        """Take up where the store left off; `highest` is the last number given out, over all bundles."""
+        self._highest = highest
         self.rows = {row.cohort: row for row in cohorts}
         self.segments = {(row.device, row.outbox, row.segment): row.cohort for row in segments}
         self._size = Counter(self.segments.values())
@@ -106,9 +108,9 @@ class Cohorts:
     def _found(self, vector: FloatArray) -> str | None:
         if len(self.rows) >= self.config.max_cohorts or not np.isfinite(vector).all():
             return None
-        number = 1 + max((row.number for row in self.rows.values()), default=0)
-        name = cohort_name(self._bundle, number)
-        self.rows[name] = CohortRow(name, number, self._bundle, vector.copy(), frames=0)
+        self._highest += 1
+        name = cohort_name(self.bundle, self._highest)
+        self.rows[name] = CohortRow(name, self._highest, self.bundle, vector.copy(), frames=0)
         return name
 
     def _move_centroid(self, name: str, report: SignatureRow) -> None:

@@ -45,7 +45,7 @@ from edgeadapt_cloud.core.standing import Draft
 
 
 class CloudCore:
-    """Every decision of the service, for one bundle."""
+    """Every decision of the service, for one bundle; what the store holds of others is left alone."""
 
     def __init__(self, config: CloudConfig, bundle: Bundle, key: Ed25519PrivateKey) -> None:
         fleet = config.cloud.fleet
@@ -70,7 +70,9 @@ class CloudCore:
 
     def restore(self, saved: Snapshot, now: Instant) -> list[Effect]:
         """Take up where the store left off; call once, before the first event."""
-        self.cohorts.restore(saved.cohorts, saved.segments)
+        highest = max((row.number for row in saved.cohorts), default=0)
+        saved = saved.of_bundle(self.cohorts.bundle)
+        self.cohorts.restore(saved.cohorts, saved.segments, highest)
         for key, cohort in self.cohorts.segments.items():
             self.pool.assign(key, cohort)
         for sample in saved.samples:

@@ -39,8 +39,11 @@ class Members:
     ) -> None:
         """Take up where the store left off."""
         for row in devices:
-            self.rows[row.device] = row
             cohort = segments.get((row.device, row.outbox, row.segment))
+            if cohort is None:
+                # It was last seen under another bundle: what it was told then must not be sent again.
+                row = replace(row, outbox="", segment=-1, assigned=b"")
+            self.rows[row.device] = row
             if cohort is not None:
                 self._move(row.device, cohort)
         for report in reports:

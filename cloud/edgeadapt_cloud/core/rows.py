@@ -7,7 +7,7 @@ others replace the row with the same key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edgeadapt.patch import Evidence
@@ -180,3 +180,25 @@ class Snapshot:
     jobs: tuple[JobRow, ...] = ()
     patches: tuple[PatchRow, ...] = ()
     outcomes: tuple[OutcomeRow, ...] = ()
+
+    def of_bundle(self, digest: str) -> Snapshot:
+        """What concerns one bundle: its cohorts and everything that hangs on them.
+
+        The rest stays in the store for the day when its bundle is served again. Jobs are all kept: their
+        numbers rise over all bundles. A segment without a cohort belongs to no bundle yet, and is kept.
+        """
+        mine = {row.cohort for row in self.cohorts if row.bundle == digest}
+        away = {(row.device, row.outbox, row.segment) for row in self.segments if row.cohort not in mine}
+        return replace(
+            self,
+            cohorts=tuple(row for row in self.cohorts if row.cohort in mine),
+            segments=tuple(row for row in self.segments if row.cohort in mine),
+            signatures=tuple(
+                row
+                for row in self.signatures
+                if (row.origin.device, row.origin.outbox, row.segment) not in away
+            ),
+            samples=tuple(row for row in self.samples if (row.device, row.outbox, row.segment) not in away),
+            patches=tuple(row for row in self.patches if row.cohort in mine),
+            outcomes=tuple(row for row in self.outcomes if row.outcome.cohort in mine),
+        )

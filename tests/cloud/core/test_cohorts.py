@@ -137,7 +137,7 @@ def test_restored_clustering_decides_alike_and_numbers_go_on() -> None:
         cohorts.place(report(position, device))
     again = made()
     again.restore(
-        cohorts.rows.values(), [SegmentRow(*key, cohort) for key, cohort in cohorts.segments.items()]
+        cohorts.rows.values(), [SegmentRow(*key, cohort) for key, cohort in cohorts.segments.items()], 2
     )
     for position in (2.05, 2.62, 4.3, 7.0):
         news = report(position, "a", sequence=9)
