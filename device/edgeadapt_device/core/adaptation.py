@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -18,8 +17,9 @@ from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.signature import Signature, features
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import Outcome, SignatureReport, pack_vector
+from edgeadapt.wire import SignatureReport, pack_vector
 from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.core import outcomes
 from edgeadapt_device.core.bank import BankEntry, PatchBank
 from edgeadapt_device.core.domains import DomainTracker
 from edgeadapt_device.core.effects import Effect, Log, StoreMessage
@@ -78,8 +78,13 @@ class Adaptation:
         self.must_commit = False
 
     def start(self, running: Running) -> list[Effect]:
-        """Build the first generation: the base, or what ran before a restart."""
-        self._switch = running
+        """Build the first generation: the base, or what ran before a restart.
+
+        It counts as running from here on: a state that is committed before its session is built must
+        name it, or a process that is killed while it starts would forget what it ran.
+        """
+        self.running = self._switch = running
+        self.statistics.restart(running.digest, *running.statistics)
         return self._build(running, keep_previous=False)
 
     def _build(self, wanted: Running, *, keep_previous: bool) -> list[Effect]:
@@ -221,6 +226,7 @@ class Adaptation:
 
     def on_ready(self, token: int) -> list[Effect]:
         """A generation is warm: it scores the next frame."""
+        first = self.generations.running is None
         generation, effects = self.generations.ready(token)
         switch = self._switch
         if generation is None or switch is None or generation.patch != switch.digest:
@@ -233,12 +239,10 @@ class Adaptation:
         if self.trial.state is TrialState.BUILDING and self.trial.candidate.digest == switch.digest:
             self._before = before
             self.trial.move(TrialEvent.READY)
-            return [*effects, self._outcome("trial", "")]
-        if switch.entry is not None and self._before is None and before.digest != switch.digest:
-            state: Literal["confirmed", "reapplied"] = (
-                "reapplied" if switch.entry.patch.values else "confirmed"
-            )
-            effects.append(self._outcome(state, "", switch.entry))
+            return [*effects, StoreMessage(outcomes.of_trial(self.trial, "trial"))]
+        changed = first or before.digest != switch.digest
+        if switch.entry is not None and self._before is None and changed:
+            effects.append(StoreMessage(outcomes.of_entry(switch.entry)))
         return effects
 
     def on_failed(self, token: int, reason: str) -> list[Effect]:
@@ -250,7 +254,9 @@ class Adaptation:
         switch, self._switch = self._switch, None
         if self.trial.state is TrialState.BUILDING:
             self.trial.move(TrialEvent.BUILD_FAILED)
-            effects.append(self._outcome("reverted", f"could not be built: {reason}"[:500]))
+            effects.append(
+                StoreMessage(outcomes.of_trial(self.trial, "reverted", f"could not be built: {reason}"))
+            )
         if switch is not None and switch.digest:
             self.block(switch.digest)
         return effects
@@ -270,47 +276,12 @@ class Adaptation:
             if not entry.signature.size:
                 entry.signature = self.tracker.signature.vector
             self._before = None
-            return [*self.generations.settle(), self._outcome("confirmed", "")]
-        outcome = self._outcome("reverted", verdict)
+            return [*self.generations.settle(), StoreMessage(outcomes.of_trial(self.trial, "confirmed"))]
+        outcome = StoreMessage(outcomes.of_trial(self.trial, "reverted", verdict))
         self.trial.move(TrialEvent.FAIL)
         self.block(self.trial.candidate.digest)
         self._switch = None
         return [*self._go_back(), outcome, Log(f"patch reverted: {verdict}")]
-
-    def _outcome(
-        self,
-        state: Literal["trial", "confirmed", "reverted", "reapplied"],
-        reason: str,
-        entry: BankEntry | None = None,
-    ) -> Effect:
-        candidate, seen = self.trial.candidate, self.trial.evidence
-        if entry is not None:
-            header = entry.patch.header
-            message = Outcome(
-                outbox="",
-                sequence=0,
-                cohort=header.cohort,
-                serial=header.serial,
-                patch=entry.patch.digest,
-                state=state,
-                reason=reason,
-            )
-            return StoreMessage(message)
-        return StoreMessage(
-            Outcome(
-                outbox="",
-                sequence=0,
-                cohort=candidate.cohort,
-                serial=candidate.serial,
-                patch=candidate.digest,
-                state=state,
-                reason=reason,
-                frames=seen.frames,
-                entropy_old=seen.entropy_old,
-                entropy_new=seen.entropy_new,
-                agreement=seen.agreement,
-            )
-        )
 
     def report(self) -> SignatureReport:
         """Where the device is now, for the cloud; the outbox fills in its id and the sequence."""

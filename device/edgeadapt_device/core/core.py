@@ -20,9 +20,10 @@ from edgeadapt.clock import Instant
 from edgeadapt.errors import WireError
 from edgeadapt.patch import TrustedKeys
 from edgeadapt.scoring import entropy, softmax
-from edgeadapt.wire import Ack, Assign, Command, Metric, Outcome, Status, encode, topics
+from edgeadapt.wire import Ack, Assign, Command, Metric, Status, encode, topics
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core import events as ev
+from edgeadapt_device.core import outcomes
 from edgeadapt_device.core.adaptation import Adaptation
 from edgeadapt_device.core.budget import Budget
 from edgeadapt_device.core.delivery import Delivery, PendingRow
@@ -259,15 +260,7 @@ class DeviceCore:
     def _on_refused(self, refused: Refused) -> list[Effect]:
         text = f"patch {refused.serial} of {refused.cohort} refused: {refused.error}"
         self._refusals.append(text)
-        outcome = Outcome(
-            outbox="",
-            sequence=0,
-            cohort=refused.cohort,
-            serial=refused.serial,
-            patch=refused.digest,
-            state="refused",
-            reason=str(refused.error)[:500],
-        )
+        outcome = outcomes.of_refusal(refused.cohort, refused.serial, refused.digest, refused.error)
         return [StoreMessage(outcome), Log(text)]
 
     def _on_ack(self, ack: Ack) -> list[Effect]:

@@ -18,6 +18,7 @@ from edgeadapt.signature import Signature
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Outcome, pack_vector, unpack_vector
 from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.core import outcomes
 from edgeadapt_device.core.adaptation import Adaptation, Running, Statistics
 from edgeadapt_device.core.bank import BankEntry, PatchBank
 from edgeadapt_device.core.intake import Intake
@@ -65,7 +66,7 @@ def restore(
     signature = Signature(reference, state.reference_frames) if reference is not None else None
     adaptation = Adaptation(bundle, config, bank, state.segment, signature)
     adaptation.blocked.extend(state.blocked)
-    cut_off = _cut_off(state.trial)
+    cut_off = outcomes.of_cut_off(state.trial) if state.trial is not None else None
     if state.trial is not None:
         adaptation.block(state.trial.digest)
     entry = bank.by_digest(state.patch) if state.patch else None
@@ -117,20 +118,6 @@ def _vector(data: bytes, length: int) -> FloatArray | None:
         return unpack_vector(data, length)
     except WireError:
         return None
-
-
-def _cut_off(trial: TrialRecord | None) -> Outcome | None:
-    if trial is None:
-        return None
-    return Outcome(
-        outbox="",
-        sequence=0,
-        cohort=trial.cohort,
-        serial=trial.serial,
-        patch=trial.digest,
-        state="reverted",
-        reason="the device restarted in mid-trial",
-    )
 
 
 def snapshot(

@@ -1,0 +1,61 @@
+"""Outcomes: what became of a patch on this device, as messages; the outbox fills in its id and sequence."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgeadapt.errors import TrustError
+from edgeadapt.wire import Outcome
+from edgeadapt_device.core.bank import BankEntry
+from edgeadapt_device.core.state import TrialRecord
+from edgeadapt_device.core.trial import Trial
+
+State = Literal["trial", "confirmed", "reverted", "refused", "reapplied"]
+_MAX_REASON = 500
+
+
+def _outcome(cohort: str, serial: int, patch: str, state: State, reason: str) -> Outcome:
+    return Outcome(
+        outbox="",
+        sequence=0,
+        cohort=cohort,
+        serial=serial,
+        patch=patch,
+        state=state,
+        reason=reason[:_MAX_REASON],
+    )
+
+
+def of_entry(entry: BankEntry) -> Outcome:
+    """A remembered patch runs without a trial: it was confirmed before, or the cloud wants the base."""
+    header = entry.patch.header
+    state: State = "reapplied" if entry.patch.values else "confirmed"
+    return _outcome(header.cohort, header.serial, entry.patch.digest, state, "")
+
+
+def of_trial(trial: Trial, state: State, reason: str = "") -> Outcome:
+    """Where the trial stands, with the evidence so far."""
+    candidate, seen = trial.candidate, trial.evidence
+    return Outcome(
+        outbox="",
+        sequence=0,
+        cohort=candidate.cohort,
+        serial=candidate.serial,
+        patch=candidate.digest,
+        state=state,
+        reason=reason[:_MAX_REASON],
+        frames=seen.frames,
+        entropy_old=seen.entropy_old,
+        entropy_new=seen.entropy_new,
+        agreement=seen.agreement,
+    )
+
+
+def of_refusal(cohort: str, serial: int, digest: str, error: TrustError) -> Outcome:
+    """A patch that is not believed."""
+    return _outcome(cohort, serial, digest, "refused", str(error))
+
+
+def of_cut_off(trial: TrialRecord) -> Outcome:
+    """A trial that the process did not survive."""
+    return _outcome(trial.cohort, trial.serial, trial.digest, "reverted", "the device restarted in mid-trial")
