@@ -3,17 +3,20 @@
 One connection for the life of the daemon; it reconnects by itself. The broker keeps the session while
 the device is away. Callbacks only enqueue: an exception in one would kill the client's thread while it
 still looks connected, so the inbox must be a queue without a bound. Nothing is durable here: that is the
-outbox's business, and when to send again is the core's.
+outbox's business, and when to send again is the core's; so a new connection begins with nothing to send.
+Why there is no connection is told once, when the reason changes.
 """
 
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt import MQTTException
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -28,6 +31,8 @@ from edgeadapt_device.core.events import Connected, Disconnected, Received
 MAX_INFLIGHT = 64
 MAX_QUEUED = 1000
 CLOSE_WAIT_S = 2.0
+# The largest message of ours is a patch (4 MiB); a broker may not send more (MQTT 5, 3.1.2.11.4).
+MAX_PACKET_BYTES = 5 << 20
 
 LinkEvent = Connected | Disconnected | Received
 Inbox = Callable[[LinkEvent], None]
@@ -37,7 +42,12 @@ _properties: Callable[[int], Properties] = Properties
 
 
 class MqttLink:
-    """The connection. `publish`, `subscribe` and `unsubscribe` may be called from one other thread."""
+    """The connection. `publish`, `subscribe` and `unsubscribe` may be called from one other thread.
+
+    Attributes:
+        sent_bytes: topics and payloads that went out on a connection.
+        trouble: why there is no connection; "" while there is one, or before the first attempt ended.
+    """
 
     def __init__(
         self,
@@ -48,6 +58,7 @@ class MqttLink:
         will_topic: str,
         will_payload: bytes,
         inbox: Inbox,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         """Start connecting in the background, for as long as it takes.
 
@@ -58,12 +69,17 @@ class MqttLink:
             will_topic: where the broker says, retained, that this device died.
             will_payload: what it says.
             inbox: called from the client's thread; must never raise or block.
+            report: told, likewise, when the connection is lost or refused for another reason than before.
 
         Raises:
             ConfigError: a name, the port, the password file or a TLS file cannot be used.
         """
         check_name(fleet, "device.fleet")
-        self._inbox = inbox
+        self._inbox, self._report = inbox, report
+        self._where = f"{config.host}:{config.port}"
+        self._connected = False
+        self.trouble = ""
+        self.sent_bytes = 0
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=check_name(device, "device.name"),
@@ -74,6 +90,7 @@ class MqttLink:
         self._client.reconnect_delay_set(1, max(1, config.reconnect_max_s))
         self._client.will_set(will_topic, will_payload, qos=1, retain=True)
         self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         self._secure(config)
@@ -82,19 +99,30 @@ class MqttLink:
     def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         """Hand a message to the client; raises TransportError when it cannot take it.
 
-        While there is no connection only QoS 1 messages are kept, in memory.
+        Without a connection the message is lost: whoever wants it sent gives it again on Connected.
         """
-        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        try:
+            info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        except ValueError as error:
+            raise TransportError(f"{topic} could not be sent: {error}") from error
         if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
             raise TransportError(f"{topic} could not be sent: {paho.error_string(info.rc)}")
+        if info.rc == paho.MQTT_ERR_SUCCESS:
+            self.sent_bytes += len(topic) + len(payload)
 
     def subscribe(self, topic: str) -> None:
-        """Listen to a topic, QoS 1; without a connection nothing happens."""
-        self._client.subscribe(topic, qos=1)
+        """Listen to a topic, QoS 1; nothing happens without a connection. Raises TransportError."""
+        try:
+            self._client.subscribe(topic, qos=1)
+        except ValueError as error:
+            raise TransportError(f"{topic} cannot be listened to: {error}") from error
 
     def unsubscribe(self, topic: str) -> None:
-        """Stop listening to a topic; without a connection nothing happens."""
-        self._client.unsubscribe(topic)
+        """Stop listening to a topic; nothing happens without a connection. Raises TransportError."""
+        try:
+            self._client.unsubscribe(topic)
+        except ValueError as error:
+            raise TransportError(f"{topic} cannot be left: {error}") from error
 
     def close(self, final: tuple[str, bytes] | None = None) -> None:
         """Say goodbye with a retained (topic, payload), wait briefly for it, disconnect, end the thread."""
@@ -117,8 +145,9 @@ class MqttLink:
 
     def _start(self, config: MqttSection) -> None:
         properties = _properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = config.session_expiry_s
         try:
+            properties.SessionExpiryInterval = config.session_expiry_s
+            properties.MaximumPacketSize = MAX_PACKET_BYTES
             # Never a clean start: on the first connection, too, the broker's session is ours.
             self._client.connect_async(
                 config.host,
@@ -127,8 +156,8 @@ class MqttLink:
                 clean_start=False,
                 properties=properties,
             )
-        except ValueError as error:
-            raise ConfigError(f"mqtt: host, port or keepalive_s: {error}") from error
+        except (ValueError, MQTTException) as error:
+            raise ConfigError(f"mqtt: host, port, keepalive_s or session_expiry_s: {error}") from error
         self._client.loop_start()
 
     def _on_connect(
@@ -140,10 +169,18 @@ class MqttLink:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
+            self._fail(f"refused: {reason}")
             self._inbox(Disconnected())
             return
+        # What was out is the outbox's and comes again from the core; paho would send it a second time.
+        self._client.drop_out_messages()
+        self._connected, self.trouble = True, ""
         limit = getattr(properties, "MaximumPacketSize", 0)
         self._inbox(Connected(limit if isinstance(limit, int) else 0))
+
+    def _on_connect_fail(self, client: paho.Client, userdata: Any) -> None:
+        # paho calls this while it handles the error, and does not pass it on.
+        self._fail(str(sys.exc_info()[1] or "it does not answer"))
 
     def _on_disconnect(
         self,
@@ -153,7 +190,18 @@ class MqttLink:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
+        if self._connected:
+            self._connected = False
+            self._fail(f"the connection is lost: {reason}")
         self._inbox(Disconnected())
+
+    def _fail(self, reason: str) -> None:
+        """Say why there is no connection, unless that was the last thing said."""
+        text = f"broker {self._where}: {reason}"
+        if text != self.trouble:
+            self.trouble = text
+            if self._report is not None:
+                self._report(text)
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         try:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from edgeadapt.errors import ConfigError
+from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.config import MqttSection
 from edgeadapt_device.core.events import Connected, Disconnected, Received
-from edgeadapt_device.io.mqtt import LinkEvent, MqttLink
+from edgeadapt_device.io.mqtt import MAX_PACKET_BYTES, LinkEvent, MqttLink
 from edgeadapt_sim.broker import Broker, free_port
 
 E = TypeVar("E", Connected, Disconnected, Received)
+
+
+# Success, no properties.
+CONNACK = bytes((0x20, 3, 0, 0, 0))
 
 
 class Side:
@@ -25,6 +31,7 @@ class Side:
 
     def __init__(self, port: int, device: str) -> None:
         self.events: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
+        self.told: list[str] = []
         config = MqttSection(port=port, reconnect_max_s=1)
         self.link = MqttLink(
             config,
@@ -33,6 +40,7 @@ class Side:
             will_topic=f"test/{device}/status",
             will_payload=b"dead",
             inbox=self.events.put,
+            report=self.told.append,
         )
 
     def wait(self, kind: type[E]) -> E:
@@ -132,23 +140,103 @@ def test_the_brokers_packet_limit_is_told() -> None:
             side.link.close(None)
 
 
-def test_a_refused_connection_is_no_connection() -> None:
+def test_a_refused_connection_is_no_connection_and_says_why_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        side = Side(port, "one")
+        for _ in range(2):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(bytes((0x20, 3, 0, 0x87, 0)))  # 0x87: not authorised
+                assert isinstance(side.events.get(timeout=10), Disconnected)
+        side.link.close(None)
+    assert side.told == [f"broker 127.0.0.1:{port}: refused: Not authorized"]
+    assert side.link.trouble == side.told[0]
+
+
+def test_no_broker_is_no_error_and_is_told_until_there_is_one() -> None:
+    port = free_port()
+    side = Side(port, "alone")
+    side.link.publish("test/x", b"lost", 0, False)
+    side.link.subscribe("test/x")
+    _until(lambda: bool(side.told))
+    assert side.told == [side.link.trouble]
+    assert f"127.0.0.1:{port}" in side.told[0]
+    assert "refused" in side.told[0]
+    assert side.link.sent_bytes == 0
+    with socket.create_server(("127.0.0.1", port)) as server:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(CONNACK)
+            side.wait(Connected)
+            assert side.link.trouble == ""
+        _until(lambda: len(side.told) == 2)
+    assert "connection is lost" in side.told[1]
+    side.link.close(("test/x", b"bye"))
+
+
+def test_the_broker_is_told_how_much_a_packet_may_hold() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         side = Side(server.getsockname()[1], "one")
         connection, _ = server.accept()
         with connection:
-            connection.recv(4096)
-            connection.sendall(bytes((0x20, 3, 0, 0x87, 0)))  # 0x87: not authorised
-            assert isinstance(side.events.get(timeout=10), Disconnected)
-        side.link.close(None)
+            assert b"\x27" + MAX_PACKET_BYTES.to_bytes(4, "big") in connection.recv(4096)
+    side.link.close(None)
 
 
-def test_no_broker_is_no_error() -> None:
+def test_what_was_out_is_not_sent_again_by_the_client_itself() -> None:
+    # The core gives unacknowledged rows again on every connection: more than these would be a storm.
+    counts: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        side = Side(server.getsockname()[1], "one")
+        for _ in range(3):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(CONNACK)
+                side.wait(Connected)
+                for number in range(5):
+                    side.link.publish("test/row", b"row %d" % number, 1, False)
+                counts.append(_published(connection, b"row 4"))
+            side.wait(Disconnected)
+            # Whatever comes before the core knows is lost, too: it is given again on Connected.
+            side.link.publish("test/row", b"between", 1, False)
+    side.link.close(None)
+    assert counts == [5, 5, 5]
+    assert side.link.sent_bytes == 3 * 5 * len("test/rowrow 0")
+
+
+def _published(connection: socket.socket, last: bytes) -> int:
+    """Messages that arrive until `last`, and a moment longer."""
+    received = b""
+    connection.settimeout(10)
+    while last not in received:
+        received += connection.recv(4096)
+    connection.settimeout(0.2)
+    with contextlib.suppress(TimeoutError):
+        received += connection.recv(4096)
+    return received.count(b"test/row")
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_a_topic_that_cannot_be_is_a_transport_error() -> None:
     side = Side(free_port(), "alone")
-    side.link.publish("test/x", b"lost", 0, False)
-    side.link.subscribe("test/x")
-    side.link.close(("test/x", b"bye"))
-    assert not any(isinstance(side.events.get(), Connected) for _ in range(side.events.qsize()))
+    for topic in ("a/+", "x" * 70_000):
+        with pytest.raises(TransportError, match="could not be sent"):
+            side.link.publish(topic, b"", 1, False)
+    with pytest.raises(TransportError, match="listened"):
+        side.link.subscribe("a/#/b")
+    with pytest.raises(TransportError, match="left"):
+        side.link.unsubscribe("")
+    side.link.close(None)
 
 
 def test_files_and_names_that_cannot_be_used_are_config_errors(tmp_path: Path) -> None:
