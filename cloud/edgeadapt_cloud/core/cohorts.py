@@ -43,7 +43,8 @@ class Cohorts:
         self._calibration = calibration
         self.rows: dict[str, CohortRow] = {}
         self.segments: dict[SegmentKey, str] = {}
-        self._size: Counter[str] = Counter()
+        # Cohort to device to how many of the device's segments are in it.
+        self._inside: dict[str, Counter[str]] = {}
         self._highest = 0
 
     def restore(self, cohorts: Iterable[CohortRow], segments: Iterable[SegmentRow], highest: int) -> None:
@@ -51,7 +52,9 @@ class Cohorts:
         self._highest = highest
         self.rows = {row.cohort: row for row in cohorts}
         self.segments = {(row.device, row.outbox, row.segment): row.cohort for row in segments}
-        self._size = Counter(self.segments.values())
+        self._inside = {}
+        for (device, _, _), name in self.segments.items():
+            self._inside.setdefault(name, Counter())[device] += 1
 
     def place(self, report: SignatureRow) -> str | None:
         """Assign the report's segment and move the centroid.
@@ -65,8 +68,9 @@ class Cohorts:
         name = self._stay(key, report) or self._nearest(report) or self._found(report.vector)
         if name is None:
             return self.segments.get(key)
-        self._size.subtract([self.segments[key]] if key in self.segments else [])
-        self._size[name] += 1
+        if key in self.segments:
+            self._inside[self.segments[key]][key[0]] -= 1
+        self._inside.setdefault(name, Counter())[key[0]] += 1
         self.segments[key] = name
         self._move_centroid(name, report)
         return name
@@ -74,6 +78,10 @@ class Cohorts:
     def drift(self, cohort: str) -> float:
         """Distance of a cohort's centroid from the source, in source standard deviations."""
         return self._distance(self.rows[cohort].centroid, self._calibration.signature_mean)
+
+    def devices(self, cohort: str) -> set[str]:
+        """Devices that have, or had, a segment in the cohort."""
+        return {device for device, count in self._inside.get(cohort, Counter[str]()).items() if count > 0}
 
     def update(self, row: CohortRow) -> CohortRow:
         """Put a changed row in place of the old one."""
@@ -93,7 +101,7 @@ class Cohorts:
         row = self.rows[name]
         if self._distance(row.centroid, report.vector) > self.config.leave_distance + _noise(row, report):
             return None
-        alone = row.serial == 0 and self._size[name] == 1
+        alone = row.serial == 0 and self._inside[name].total() == 1
         return (self._nearest(report, besides=name) if alone else None) or name
 
     def _nearest(self, report: SignatureRow, besides: str = "") -> str | None:

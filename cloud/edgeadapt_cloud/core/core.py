@@ -189,8 +189,10 @@ class CloudCore:
         cohort = self.cohorts.rows.get(row.outcome.cohort)
         if cohort is None:
             return []
-        effects = self.release.outcome(row.origin.device, row.outcome, cohort, now)
-        return self._absorb(effects) + self._launcher.launch([cohort.cohort], now)
+        inside = self.cohorts.devices(cohort.cohort)
+        effects = self._absorb(self.release.outcome(row.origin.device, row.outcome, cohort, inside, now))
+        effects += self._offer(cohort.cohort, now)
+        return effects + self._launcher.launch([cohort.cohort], now)
 
     def _absorb(self, effects: list[Effect]) -> list[Effect]:
         """Cohort rows that a release changed (serials) are the core's rows from now on."""
@@ -203,12 +205,18 @@ class CloudCore:
         effects: list[Effect] = list(self._acks.flush(now))
         for name in self.release.overdue(now):
             device = self.release.canary(name)
+            if not device:
+                self.release.ask_again(name)
+                effects += self._offer(name, now)
+                continue
             if device not in self.members.present(name):
                 effects += self.release.left(name) + self._offer(name, now)
                 continue
             reason = f"canary {device} said nothing for {self.config.rollout.canary_deadline_s:.0f} s"
             halted = self.release.halt(self.cohorts.rows[name], Signal.OVERDUE, reason, now)
             effects += self._absorb(halted)
+        for cohort in list(self.cohorts.rows.values()):
+            effects += self._absorb(self.release.renew(cohort, now))
         return effects + self._launcher.launch(self.cohorts.rows, now)
 
     def _job_finished(self, result: JobResult, now: Instant) -> list[Effect]:

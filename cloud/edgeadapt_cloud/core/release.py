@@ -1,23 +1,21 @@
-"""Brings patches to a cohort: seals them, chooses the canary, judges outcomes, widens, halts, reverts.
+"""Brings patches to a cohort: chooses the canary, judges outcomes, widens, halts, reverts, renews.
 
 A patch is sealed once and the same bytes go to the canary and then to all: the device that tried it
 recognises it. Serials only rise; going back is a new serial that carries older values, or none (the
-base bundle). The stable channel always holds the last good patch. Two signals end a canary at once:
-its own outcome, or its deadline. Not here: the table of stages (`core.rollout`), jobs, MQTT.
+base bundle). The stable channel always holds the last good patch, issued again before it expires. A
+canary's own outcome, or its deadline, ends its trial; one that is gone or cannot take the patch makes
+room for another. Not here: the table of stages (`core.rollout`), signing (`core.sealing`), jobs, MQTT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
-from edgeadapt.digest import sha256_hex
-from edgeadapt.patch import Patch, PatchHeader, check_fit, seal
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Channel, Outcome
 from edgeadapt.wire.topics import patch as patch_topic
@@ -25,6 +23,7 @@ from edgeadapt_cloud.config import RolloutConfig
 from edgeadapt_cloud.core.effects import Effect, Note, Publish, Save
 from edgeadapt_cloud.core.rollout import UNSETTLED, Signal, Stage, advance
 from edgeadapt_cloud.core.rows import CohortRow, OutcomeRow, PatchRow
+from edgeadapt_cloud.core.sealing import Sealer, expiring
 from edgeadapt_cloud.core.standing import CohortRelease, Draft
 
 
@@ -34,8 +33,7 @@ class Release:
     def __init__(self, fleet: str, config: RolloutConfig, bundle: Bundle, key: Ed25519PrivateKey) -> None:
         self._fleet = fleet
         self.config = config
-        self._bundle = bundle
-        self._key = key
+        self._sealer = Sealer(bundle, key, config.patch_lifetime_s)
         self.cohorts: dict[str, CohortRelease] = {}
 
     def restore(self, rows: Iterable[PatchRow], outcomes: Iterable[OutcomeRow], now: Instant) -> None:
@@ -54,6 +52,9 @@ class Release:
                 state.retired.append(row)
         for told in outcomes:
             self.of(told.outcome.cohort).heed(told.origin.device, told.outcome)
+        for state in self.cohorts.values():
+            if state.refused():
+                state.deadline_mono_s = now.mono_s + self.config.canary_deadline_s
 
     def of(self, cohort: str) -> CohortRelease:
         """The cohort's release state."""
@@ -79,41 +80,8 @@ class Release:
         return min(due, default=None)
 
     def seal(self, cohort: CohortRow, draft: Draft, now: Instant) -> tuple[CohortRow, PatchRow]:
-        """Give a draft the next serial and sign it.
-
-        Returns:
-            The cohort's row with its risen serial, and the patch, gated.
-
-        Raises:
-            TrustError: a value does not fit its slot; devices would refuse it, so it is never signed.
-        """
-        serial = cohort.serial + 1
-        created_s = now.wall_s
-        header = PatchHeader(
-            bundle=self._bundle.digest,
-            cohort=cohort.cohort,
-            serial=serial,
-            created_s=created_s,
-            expires_s=created_s + self.config.patch_lifetime_s,
-            strategy=draft.strategy,
-            samples=draft.samples,
-            evidence=draft.evidence,
-        )
-        values = {name: np.ascontiguousarray(value) for name, value in draft.values.items()}
-        check_fit(Patch(header, values, draft.signature, ""), self._bundle)
-        sealed = seal(header, values, draft.signature, self._key)
-        row = PatchRow(
-            cohort.cohort,
-            serial,
-            sha256_hex(sealed),
-            draft.job,
-            Stage.GATED,
-            created_s,
-            sealed,
-            values,
-            note=draft.note,
-        )
-        return replace(cohort, serial=serial), row
+        """As `Sealer.seal`."""
+        return self._sealer.seal(cohort, draft, now)
 
     def begin(self, patch: PatchRow, devices: Iterable[str], now: Instant) -> list[Effect]:
         """Start the rollout of a freshly sealed patch; `devices` are in the cohort now."""
@@ -127,8 +95,10 @@ class Release:
     def offer(self, cohort: str, devices: Iterable[str], now: Instant) -> list[Effect]:
         """Send a waiting patch to a canary: one that already had it when there is one, else the first."""
         state = self.of(cohort)
-        names = sorted(devices)
-        if state.current is None or state.current.stage is not Stage.GATED or not names:
+        if state.current is None or state.current.stage is not Stage.GATED:
+            return []
+        names = sorted(name for name in devices if (state.current.digest, name) not in state.unable)
+        if not names:
             return []
         name = next((name for name in names if name in state.current.tried_by), names[0])
         state.listener, state.recall = name, None
@@ -146,19 +116,29 @@ class Release:
         state.deadline_mono_s = None
         return [Save(self._move(state, Signal.LEFT))]
 
-    def outcome(self, device: str, outcome: Outcome, cohort: CohortRow, now: Instant) -> list[Effect]:
-        """What a device made of a patch; counts only if it concerns the current or the stable one."""
+    def ask_again(self, cohort: str) -> None:
+        """The devices that could not take the waiting patch may have been repaired meanwhile."""
+        state = self.of(cohort)
+        state.unable, state.deadline_mono_s = set(), None
+
+    def outcome(
+        self, device: str, outcome: Outcome, cohort: CohortRow, inside: Set[str], now: Instant
+    ) -> list[Effect]:
+        """What a device made of a patch; counts only if it concerns the current or the stable one.
+
+        The current patch is judged by the devices that were chosen to try it, the stable one by the
+        devices `inside` the cohort: those that have a segment in it.
+        """
         state = self.of(cohort.cohort)
-        good = state.heed(device, outcome)
+        current, good = state.current, state.heed(device, outcome)
         if good is None:
-            return []
-        current = state.current
+            return self._unable(state, device, outcome, now)
         if current is not None and outcome.patch == current.digest and device in current.tried_by:
             if good:
                 return self._confirm(state, Signal.CONFIRMED, f"confirmed by {device}")
             return self.halt(cohort, Signal.REVERTED, f"{outcome.state} by {device}: {outcome.reason}", now)
         if state.stable is not None and outcome.patch == state.stable.digest:
-            return self._judge_stable(state, cohort, now)
+            return self._judge_stable(state, cohort, inside, now)
         return []
 
     def overdue(self, now: Instant) -> list[str]:
@@ -174,7 +154,9 @@ class Release:
         state = self.of(cohort.cohort)
         halted = self._move(state, signal, note=reason)
         state.current, state.deadline_mono_s = None, None
-        cohort, good = self._restoring(cohort, state.stable, f"after serial {halted.serial} was halted", now)
+        cohort, good = self._sealer.restore(
+            cohort, state.stable, f"after serial {halted.serial} was halted", now
+        )
         # Everybody else already runs these values: only the canary has to be brought back.
         stage = advance(good.stage, Signal.RECALLED)
         state.recall = replace(good, stage=stage, canary=halted.canary)
@@ -198,11 +180,22 @@ class Release:
             effects.append(Save(replace(state.stable, stage=stage, note=reason)))
             state.stable = None
         source = state.retired.pop() if state.retired and not to_base else None
-        cohort, patch = self._restoring(cohort, source, reason, now)
+        cohort, patch = self._sealer.restore(cohort, source, reason, now)
         if source is not None:
             effects.append(Save(replace(source, stage=advance(source.stage, Signal.RECALLED))))
         state.current = patch
         return [*effects, Save(cohort), *self._confirm(state, Signal.UNTRIED, patch.note)]
+
+    def renew(self, cohort: CohortRow, now: Instant) -> list[Effect]:
+        """Issue the stable patch again before it expires; not while a rollout may soon replace it."""
+        state = self.of(cohort.cohort)
+        stable = state.stable
+        if stable is None or state.current is not None or not expiring(stable, now):
+            return []
+        cohort, state.current = self._sealer.renew(cohort, stable, now)
+        state.stable = None
+        old = replace(stable, stage=advance(stable.stage, Signal.RECALLED))
+        return [Save(old), Save(cohort), *self._confirm(state, Signal.UNTRIED, state.current.note)]
 
     def retained(self, cohort: str) -> list[Publish]:
         """What the broker should hold for the cohort."""
@@ -222,28 +215,33 @@ class Release:
             stage = advance(state.stable.stage, Signal.SUPERSEDED)
             state.retired.append(replace(state.stable, stage=stage))
             effects.append(Save(state.retired[-1]))
-        state.stable, state.current, state.deadline_mono_s, state.recall = row, None, None, None
-        state.verdicts = {key: good for key, good in state.verdicts.items() if key[0] == row.digest}
+        state.settle(row)
         return [*effects, Note(f"{row.cohort}: serial {row.serial} is stable, {note}")]
 
-    def _judge_stable(self, state: CohortRelease, cohort: CohortRow, now: Instant) -> list[Effect]:
+    def _unable(self, state: CohortRelease, device: str, outcome: Outcome, now: Instant) -> list[Effect]:
+        if (outcome.patch, device) not in state.unable or outcome.state != "refused":
+            return []
+        note = f"{outcome.cohort}: serial {outcome.serial} refused by {device}: {outcome.reason}"
+        effects: list[Effect] = [Note(note)]
+        current = state.current
+        if current is not None and current.digest == outcome.patch and self.canary(current.cohort) == device:
+            effects += self.left(current.cohort)
+            state.deadline_mono_s = now.mono_s + self.config.canary_deadline_s
+        return effects
+
+    def _judge_stable(
+        self, state: CohortRelease, cohort: CohortRow, inside: Set[str], now: Instant
+    ) -> list[Effect]:
         if state.stable is None or not state.stable.values:
             return []
-        judgements = state.judgements()
+        judgements = state.judgements(inside)
         reverted = judgements.count(False)
-        share = reverted / len(judgements)
-        if reverted < self.config.min_reverted or share <= self.config.max_reverted_share:
+        if reverted < max(1, self.config.min_reverted):
+            return []
+        if reverted / len(judgements) <= self.config.max_reverted_share:
             return []
         reason = f"{reverted} of {len(judgements)} devices reverted it"
         return self.withdraw(cohort, reason, now, to_base=False)
-
-    def _restoring(
-        self, cohort: CohortRow, source: PatchRow | None, reason: str, now: Instant
-    ) -> tuple[CohortRow, PatchRow]:
-        values = source.values if source is not None else {}
-        what = f"the values of serial {source.serial}" if source is not None else "the base bundle"
-        draft = Draft(values, cohort.centroid, "rollback", 0, (), note=f"back to {what}: {reason}")
-        return self.seal(cohort, draft, now)
 
     def _move(
         self, state: CohortRelease, signal: Signal, *, canary: str | None = None, note: str | None = None

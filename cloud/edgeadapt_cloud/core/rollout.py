@@ -32,9 +32,9 @@ class Signal(str, Enum):
 
     # A device of the cohort can try it.
     SENT = "sent"
-    # The canary went offline or to another domain before its trial ended.
+    # The canary went offline or to another domain before its trial ended, or could not take the patch.
     LEFT = "left"
-    # The canary's trial ended well, or ended badly, or a device refused the patch.
+    # The canary's trial ended well, or ended badly, or it refused the patch's values.
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
     # The canary said nothing in time.
@@ -67,6 +67,7 @@ TRANSITIONS: dict[tuple[Stage, Signal], Stage] = {
     (Stage.CONFIRMED, Signal.PUBLISHED): Stage.STABLE,
     (Stage.STABLE, Signal.WITHDRAWN): Stage.HALTED,
     (Stage.STABLE, Signal.SUPERSEDED): Stage.RETIRED,
+    (Stage.STABLE, Signal.RECALLED): Stage.REISSUED,
     (Stage.RETIRED, Signal.RECALLED): Stage.REISSUED,
 }
 

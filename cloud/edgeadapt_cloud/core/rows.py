@@ -138,7 +138,10 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class PatchRow:
-    """A sealed patch and where its rollout stands; `canary` is the last of the devices that tried it."""
+    """A sealed patch and where its rollout stands; `canary` is the last of the devices that tried it.
+
+    `created_s` and `expires_s` are wall seconds, as in its header.
+    """
 
     cohort: str
     serial: int
@@ -151,6 +154,7 @@ class PatchRow:
     canary: str = ""
     tried_by: tuple[str, ...] = ()
     note: str = ""
+    expires_s: float = 0.0
 
 
 Record = DeviceRow | CohortRow | SegmentRow | JobRow | PatchRow

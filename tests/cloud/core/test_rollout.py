@@ -27,7 +27,7 @@ EXPECTED = {
         "withdrawn": "halted",
     },
     "confirmed": {"published": "stable"},
-    "stable": {"withdrawn": "halted", "superseded": "retired"},
+    "stable": {"withdrawn": "halted", "superseded": "retired", "recalled": "reissued"},
     "halted": {},
     "retired": {"recalled": "reissued"},
     "reissued": {},
