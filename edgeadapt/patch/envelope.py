@@ -140,5 +140,5 @@ def check_fresh(patch: Patch, *, cohort: str, last_serial: int, wall_s: float) -
         raise TrustError(Refusal.WRONG_COHORT, f"it is for cohort {header.cohort!r}, not {cohort!r}")
     if header.serial <= last_serial:
         raise TrustError(Refusal.OLD_SERIAL, f"serial {header.serial}, already at {last_serial}")
-    if wall_s > header.expires_s:
+    if not wall_s <= header.expires_s:  # NaN has expired too
         raise TrustError(Refusal.EXPIRED, f"expired {wall_s - header.expires_s:.0f} s ago")

@@ -17,9 +17,14 @@ DOWN_KINDS = ("ack", "assign", "command")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+def is_name(name: str) -> bool:
+    """True for what may stand in a topic as the name of a fleet, a device or a cohort."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str, what: str) -> str:
     """Return `name`; raises ConfigError unless it is 1 to 64 letters, digits, '.', '_' or '-'."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ConfigError(
             f"{what} {name!r}: use 1 to 64 letters, digits, '.', '_' or '-', starting with no dot"
         )

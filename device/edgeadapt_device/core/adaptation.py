@@ -73,7 +73,8 @@ class Adaptation:
         self.running = Running(None, self._source)
         self._switch: Running | None = None
         self._before: Running | None = None
-        self._matched = reference is not None
+        # A reference too young to be taken over begins again, and the bank is asked when it is ready.
+        self._matched = reference is not None and reference.count >= config.domains.reference_frames
         self.blocked: list[str] = []
         self.must_commit = False
 
@@ -165,12 +166,14 @@ class Adaptation:
         digest = entry.patch.digest
         if digest in self.blocked or digest == (self._switch or self.running).digest:
             return []
-        effects = self._abandon_trial(go_back=True)
-        self.bank.touch(entry.patch.header.cohort)
-        self._switch = Running(entry, self._start_statistics(entry))
+        header = entry.patch.header
         on_trial = now is not None and not entry.confirmed and bool(entry.patch.values)
+        if on_trial and now is not None and not now.wall_s <= header.expires_s:
+            return [Log(f"patch {header.serial} of {header.cohort} expired before it was tried")]
+        effects = self._abandon_trial(go_back=True)
+        self.bank.touch(header.cohort)
+        self._switch = Running(entry, self._start_statistics(entry))
         if on_trial and now is not None:
-            header = entry.patch.header
             self.trial.start(Candidate(header.cohort, header.serial, digest, self.running.digest), now)
         return effects + self._build(self._switch, keep_previous=on_trial)
 

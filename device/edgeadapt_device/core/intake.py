@@ -2,7 +2,8 @@
 
 A patch is believed only after `open_envelope`, `check_fit` and `check_fresh`. A patch whose digest is
 known (running, remembered, blocked or refused already) is ignored without a word: brokers redeliver
-retained messages. Serials only rise, per cohort, across restarts. Nothing here changes what runs.
+retained messages. Serials never fall, per cohort, across restarts; the last one may come again when the
+bank no longer holds it. Nothing here changes what runs.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
-from edgeadapt.errors import TrustError, WireError
+from edgeadapt.errors import Refusal, TrustError, WireError
 from edgeadapt.patch import Patch, TrustedKeys, check_fit, check_fresh, open_envelope
 from edgeadapt.wire import Ack, Assign, Command, decode, topics
 from edgeadapt_device.core.bank import PatchBank
 from edgeadapt_device.core.state import Assignment
 
 _REMEMBERED = 256
+_MAX_SEGMENT = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Intake:
         self._device = device
         self._bank = bank
         self._refused: OrderedDict[str, None] = OrderedDict()
+        self._expired: OrderedDict[str, None] = OrderedDict()
         self._blocked: OrderedDict[str, None] = OrderedDict()
         self._assignments: OrderedDict[int, Assignment] = OrderedDict()
         self.serials: dict[str, int] = {}
@@ -79,6 +82,8 @@ class Intake:
             case "ack", Ack() as ack:
                 return ack
             case "assign", Assign() as assign:
+                if not is_sound(assign.cohort, assign.segment):
+                    raise WireError(f"segment {assign.segment} of cohort {assign.cohort[:64]!r}")
                 return assign
             case "command", Command() as command:
                 return command
@@ -95,13 +100,20 @@ class Intake:
             patch = open_envelope(payload, self._trusted)
             serial = patch.header.serial
             check_fit(patch, self._bundle)
-            last = self.serials.get(cohort, 0)
-            check_fresh(patch, cohort=cohort, last_serial=last, wall_s=now.wall_s)
+            check_fresh(patch, cohort=cohort, last_serial=self._last_serial(cohort), wall_s=now.wall_s)
         except TrustError as error:
-            _remember(self._refused, refused_as)
-            return Refused(cohort, serial, digest, error)
+            # A wall clock may be wrong for a while: an expired patch is judged each time it comes.
+            refused = self._expired if error.refusal is Refusal.EXPIRED else self._refused
+            told = refused_as in refused
+            _remember(refused, refused_as)
+            return None if told else Refused(cohort, serial, digest, error)
         self.serials[cohort] = serial
         return Accepted(patch, payload)
+
+    def _last_serial(self, cohort: str) -> int:
+        """The serial that a patch must pass; one that the bank had to let go may come again."""
+        last = self.serials.get(cohort, 0)
+        return last - 1 if last and self._bank.get(cohort) is None else last
 
     def assign(self, assignment: Assignment) -> None:
         """Remember a segment's cohort."""
@@ -134,6 +146,11 @@ class Intake:
     def blocked(self) -> tuple[str, ...]:
         """All blocked digests, oldest first."""
         return tuple(self._blocked)
+
+
+def is_sound(cohort: str, segment: int) -> bool:
+    """True for an assignment that can be listened to and stored: the cohort becomes part of a topic."""
+    return topics.is_name(cohort) and 0 <= segment < _MAX_SEGMENT
 
 
 def _remember(known: OrderedDict[str, None], digest: str) -> None:

@@ -21,7 +21,7 @@ from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core import outcomes
 from edgeadapt_device.core.adaptation import Adaptation, Running, Statistics
 from edgeadapt_device.core.bank import BankEntry, PatchBank
-from edgeadapt_device.core.intake import Intake
+from edgeadapt_device.core.intake import Intake, is_sound
 from edgeadapt_device.core.state import Assignment, BankRecord, DeviceState, TrialRecord
 
 
@@ -80,7 +80,7 @@ def restore(
         running,
         state.epoch + 1,
         state.frames,
-        state.assignments,
+        tuple(a for a in state.assignments if is_sound(a.cohort, a.segment)),
         state.serials,
         state.budget_bytes_per_hour,
         cut_off,

@@ -98,15 +98,15 @@ class GenerationStore:
                 raise TransportError(f"{self._envelope_path(digest)}: {error}") from error
             if sha256_hex(data) == digest:
                 envelopes[digest] = data
-            elif digest == state.patch:
-                raise _Unusable(f"the running patch {digest[:12]} is missing or damaged")
             else:
+                # Even the running one: the state around it (serials, epoch, what is blocked) is worth more.
                 self.notes.append(f"patch {digest[:12]} is missing or damaged")
         return envelopes
 
     def _write_envelope(self, digest: str, data: bytes) -> None:
         path = self._envelope_path(digest)
-        if not path.is_file() or path.stat().st_size != len(data):
+        # One that was damaged is written again, though it has its size.
+        if not path.is_file() or path.read_bytes() != data:
             _write_durably(path, data)
 
     def _keep_previous(self, path: Path) -> None:

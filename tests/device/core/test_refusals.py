@@ -11,11 +11,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeadapt.bundle import Bundle
+from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import Refusal
 from edgeadapt.patch import MAX_PATCH_BYTES, seal
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Ack, encode, topics
+from edgeadapt_device.config import DomainsSection
 from tests.device import rig
 from tests.device.rig import COHORT, FLEET, NAME, START_S, Rig, sealed
 
@@ -158,3 +160,61 @@ def test_garbage_and_foreign_topics_are_quarantined(tiny: Bundle, topic: str, pa
     assert device.device.view(device.now).quarantined == (1 if payload else 0)
     assert len(device.received) == got
     device.play(rig.frames(2))
+
+
+def test_a_patch_that_a_wrong_clock_took_for_expired_is_taken_once_the_clock_is_right(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.assign()
+    envelope = sealed(tiny, rig.harmless(tiny), expires_s=START_S + 1000.0)
+    topic = topics.patch(FLEET, COHORT, "stable")
+    for _ in range(3):
+        device.device.deliver(topic, envelope, Instant(1.0, START_S + 1e9))
+    device.sync()
+    assert [o.state for o in device.outcomes] == ["refused"], "it is reported once"
+    device.publish(envelope)
+    assert [o.state for o in device.outcomes] == ["refused", "trial"]
+
+
+def test_a_patch_that_expires_before_its_domain_comes_is_not_tried(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.publish(sealed(tiny, rig.harmless(tiny), expires_s=START_S + 10.0))
+    device.wait(60.0)
+    device.assign()
+    device.sync()
+    assert (device.generation, device.outcomes) == ("base", [])
+
+
+def test_an_expiry_that_is_not_a_number_has_passed(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.assign()
+    device.publish(sealed(tiny, rig.harmless(tiny), expires_s=float("nan")))
+    assert [o.state for o in device.outcomes] == ["refused"]
+    assert "expired" in device.outcomes[0].reason
+
+
+def test_a_patch_that_the_bank_let_go_can_come_again(tiny: Bundle) -> None:
+    envelope = sealed(tiny, rig.harmless(tiny))
+    device = Rig(tiny, rig.config(domains=DomainsSection(bank_bytes=len(envelope) + 10)))
+    device.publish(envelope)
+    device.publish(sealed(tiny, rig.harmless(tiny), cohort="c2"), cohort="c2")
+    held = [entry.patch.header.cohort for entry in device.device.core.adaptation.bank.entries()]
+    assert held == ["c2"], "the least recently used one went"
+    device.assign()
+    device.publish(envelope)
+    assert [o.state for o in device.outcomes] == ["trial"]
+
+
+@pytest.mark.parametrize("cohort", ["a#b", "#", "+", "", "x" * 70_000, "a/b", "\0", ".."])
+def test_an_assignment_that_cannot_be_listened_to_is_quarantined(tiny: Bundle, cohort: str) -> None:
+    device = Rig(tiny)
+    before = device.device.subscriptions
+    device.assign(cohort=cohort)
+    assert device.device.view(device.now).quarantined == 1
+    assert device.device.subscriptions == before
+
+
+@pytest.mark.parametrize("segment", [-1, 1 << 53, (1 << 64) - 1])
+def test_an_assignment_for_an_impossible_segment_is_quarantined(tiny: Bundle, segment: int) -> None:
+    device = Rig(tiny)
+    device.assign(segment=segment)
+    assert device.device.view(device.now).quarantined == 1

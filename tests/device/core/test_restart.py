@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
 from edgeadapt.patch import TrustedKeys
+from edgeadapt.wire import topics
+from edgeadapt_device.config import OutputSection
 from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core.effects import CommitState
+from edgeadapt_device.core.state import Assignment
 from edgeadapt_device.io.store import GenerationStore
 from tests.device import rig
 from tests.device.rig import Rig, sealed
@@ -53,4 +57,77 @@ def test_a_process_killed_while_its_first_session_is_built_forgets_nothing(
     assert state.patch == sha256_hex(envelope)
     np.testing.assert_array_equal(np.frombuffer(state.mean, "<f4"), learnt[0])
     again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=500.0)
+    assert again.generation == sha256_hex(envelope)[:12]
+
+
+def test_one_flipped_byte_in_the_running_patch_costs_only_that_patch(tiny: Bundle, tmp_path: Path) -> None:
+    device, old = confirmed(tiny, GenerationStore(tmp_path))
+    device.play(rig.frames(80, seed=2, level=0.5))
+    device.assign(segment=1)
+    values = {"norm2.bias": tiny.base_slots()["norm2.bias"] + np.float32(0.021)}
+    newer = sealed(tiny, values, serial=7)
+    device.publish(newer)
+    device.play(rig.frames(100, seed=3, level=0.5))
+    device.device.core.adaptation.block("0" * 64)
+    device.wait(10.0)
+    epoch = device.device.core.epoch
+    path = tmp_path / "patches" / f"{sha256_hex(newer)}.patch"
+    data = bytearray(path.read_bytes())
+    data[50] ^= 1
+    path.write_bytes(bytes(data))
+
+    store = GenerationStore(tmp_path)
+    again = Rig(tiny, store=store, start_mono_s=999.0)
+    core = again.device.core
+    assert again.generation == "base"
+    assert (core.epoch, core.adaptation.tracker.segment) == (epoch + 1, 1)
+    assert "0" * 64 in core.adaptation.blocked
+    assert any("damaged" in note for note in store.notes)
+    assert any("starting from the base" in line for line in again.device.log)
+    again.publish(old)
+    assert "old-serial" in again.device.view(again.now).refusals[-1]
+    again.publish(newer)
+    assert again.outcomes[-1].state == "trial", "the patch itself may come again"
+    again.play(rig.frames(100, seed=4, level=0.5))
+    again.wait(10.0)
+    third = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=1999.0)
+    assert third.generation == sha256_hex(newer)[:12], "and is whole on the disk again"
+
+
+def test_assignments_that_cannot_be_listened_to_are_not_taken_over(tiny: Bundle, tmp_path: Path) -> None:
+    device = Rig(tiny, store=GenerationStore(tmp_path))
+    device.assign()
+    store = GenerationStore(tmp_path)
+    state, envelopes = store.load()
+    assert state is not None
+    bad = (Assignment(1, "a#b", False), Assignment(-1, "c", False), Assignment(1 << 60, "c", False))
+    store.commit(msgspec.structs.replace(state, assignments=(*bad, *state.assignments)), envelopes)
+    again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=100.0)
+    assert {t for t in again.device.subscriptions if "cohort" in t} == {
+        topics.patch(rig.FLEET, rig.COHORT, "stable")
+    }
+
+
+def test_a_restart_in_a_young_segment_still_asks_the_bank(tiny: Bundle, tmp_path: Path) -> None:
+    settings = rig.config(output=OutputSection(commit_every_s=0.5))
+    device = Rig(tiny, settings, store=GenerationStore(tmp_path))
+    device.play(rig.frames(100))
+    device.play(rig.frames(80, seed=2, level=0.5))
+    device.assign(segment=1)
+    envelope = sealed(tiny, rig.harmless(tiny))
+    device.publish(envelope)
+    device.play(rig.frames(100, seed=3, level=0.5))
+    device.play(rig.frames(80, seed=4))
+    device.device.disconnected(device.now)
+    images, played = rig.frames(150, seed=5, level=0.5), 0
+    while device.device.view(device.now).segment < 3:
+        device.play(images[played : played + 1])
+        played += 1
+    device.play(images[played : played + 5])
+    assert device.generation == "base"
+
+    again = Rig(tiny, settings, store=GenerationStore(tmp_path), start_mono_s=500.0)
+    again.device.disconnected(again.now)
+    again.play(images[played + 5 :])
+    assert again.device.view(again.now).segment == 3
     assert again.generation == sha256_hex(envelope)[:12]

@@ -69,15 +69,15 @@ def test_a_damaged_state_gives_the_one_before(tmp_path: Path, keep: int) -> None
     assert len(store.notes) == 2
 
 
-def test_a_damaged_running_patch_gives_the_state_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [ONE, TWO])
+def test_a_damaged_patch_is_left_out_and_the_state_stays(tmp_path: Path, damaged: str) -> None:
     store = GenerationStore(tmp_path)
     store.commit(state("", 1), {})
     store.commit(state(ONE, 2, (TWO,)), PATCHES)
-    (tmp_path / "patches" / f"{TWO}.patch").write_bytes(b"TWO")
-    assert store.load() == (state(ONE, 2, (TWO,)), {ONE: b"one"})
-    assert len(store.notes) == 1
-    (tmp_path / "patches" / f"{ONE}.patch").write_bytes(b"ONE")
-    assert store.load() == (state("", 1), {})
+    (tmp_path / "patches" / f"{damaged}.patch").write_bytes(b"bad")
+    kept = TWO if damaged == ONE else ONE
+    assert store.load() == (state(ONE, 2, (TWO,)), {kept: PATCHES[kept]})
+    assert store.notes == [f"patch {damaged[:12]} is missing or damaged"]
 
 
 def test_a_state_of_another_format_is_not_used(tmp_path: Path) -> None:
