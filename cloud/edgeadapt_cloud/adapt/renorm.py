@@ -13,28 +13,33 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class BatchRenorm(nn.Module):
-    """Drop-in for `nn.BatchNorm2d` on float32 [N, C, H, W]."""
+    """Drop-in for BatchNorm on float32 [N, C, ...]; a scale or bias that it lacks starts at 1 or 0."""
 
     running_mean: Tensor
     running_var: Tensor
     started: Tensor
 
-    def __init__(self, norm: nn.BatchNorm2d, momentum: float) -> None:
+    def __init__(self, norm: _BatchNorm, momentum: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(norm.weight.detach().clone())
-        self.bias = nn.Parameter(norm.bias.detach().clone())
+        weight: Tensor | None = norm.weight
+        bias: Tensor | None = norm.bias
+        self.weight = nn.Parameter(
+            torch.ones(norm.num_features) if weight is None else weight.detach().clone()
+        )
+        self.bias = nn.Parameter(torch.zeros(norm.num_features) if bias is None else bias.detach().clone())
         self.epsilon = norm.eps
         self.momentum = momentum
-        self.register_buffer("running_mean", torch.zeros_like(norm.weight))
-        self.register_buffer("running_var", torch.ones_like(norm.weight))
+        self.register_buffer("running_mean", torch.zeros(norm.num_features))
+        self.register_buffer("running_var", torch.ones(norm.num_features))
         self.register_buffer("started", torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise by the running statistics, with the gradient of batch statistics."""
-        var, mean = torch.var_mean(x, dim=(0, 2, 3), unbiased=False)
+        var, mean = torch.var_mean(x, dim=(0, *range(2, x.ndim)), unbiased=False)
         if torch.is_grad_enabled() or not bool(self.started):
             self._follow(mean.detach(), var.detach())
         deviation = (var + self.epsilon).sqrt()
@@ -43,7 +48,8 @@ class BatchRenorm(nn.Module):
         d = (mean.detach() - self.running_mean) / running
         scale = (r / deviation) * self.weight
         shift = (d - r * mean / deviation) * self.weight + self.bias
-        return x * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
+        along_channels = (1, -1, *([1] * (x.ndim - 2)))
+        return x * scale.view(along_channels) + shift.view(along_channels)
 
     def _follow(self, mean: Tensor, var: Tensor) -> None:
         share = self.momentum if bool(self.started) else 1.0
@@ -53,10 +59,10 @@ class BatchRenorm(nn.Module):
 
 
 def renormalised(network: nn.Module, momentum: float) -> nn.Module:
-    """A copy of `network`, in eval mode, with every BatchNorm2d replaced."""
+    """A copy of `network`, in eval mode, with every BatchNorm replaced."""
     result = copy.deepcopy(network).eval()
     for name, module in list(result.named_modules()):
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):
             parent, _, attribute = name.rpartition(".")
             setattr(result.get_submodule(parent), attribute, BatchRenorm(module, momentum))
     return result

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeadapt.bundle import Manifest
 from edgeadapt.errors import ConfigError
@@ -43,6 +44,7 @@ class Student:
             ConfigError: a slot is missing from the network, or its value is not the bundle's.
         """
         self.network = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _own_affine(self.network, manifest)
         self._layers = manifest.norm_layers
         self._slots = _slot_tensors(self.network, manifest)
         self._base = {name: torch.from_numpy(np.array(value)) for name, value in base.items()}
@@ -133,14 +135,27 @@ class Student:
 def predict(network: nn.Module, images: Tensor) -> Tensor:
     """Softmax outputs float32 [N, K] of a network that returns (logits, embedding)."""
     with torch.no_grad():
-        parts = [network(part)[0].softmax(dim=1) for part in torch.split(images, BATCH)]
+        parts = [network(part)[0].softmax(dim=1) for part in torch.split(images, _part_sizes(len(images)))]
     return torch.cat(parts) if parts else images.new_zeros((0, 0))
+
+
+def _part_sizes(count: int) -> list[int]:
+    """`BATCH` each and the rest; a rest of one goes with the part before, for it has no moments."""
+    whole, rest = divmod(count, BATCH)
+    if whole and rest == 1:
+        return [BATCH] * (whole - 1) + [BATCH + 1]
+    return [BATCH] * whole + [rest] * (rest > 0)
 
 
 def settle(network: nn.Module, images: Tensor) -> None:
     """Set every BatchNorm's running statistics to the moments of `images` (at least 2), layer by layer."""
     with _batch_statistics(network, momentum=1.0), torch.no_grad():
         network(images)
+
+
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """Every layer with running statistics, whatever the rank of its input."""
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
 
 
 @contextmanager
@@ -152,7 +167,7 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _batch_statistics(network: nn.Module, momentum: float) -> Iterator[None]:
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = batch_norms(network)
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.train()
@@ -163,6 +178,22 @@ def _batch_statistics(network: nn.Module, momentum: float) -> Iterator[None]:
         for norm, before in zip(norms, kept, strict=True):
             norm.eval()
             norm.momentum = before
+
+
+def _own_affine(network: nn.Module, manifest: Manifest) -> None:
+    """Give every norm layer a scale and a bias of its own, as the bundle does.
+
+    A layer may come without (affine=False: then they are 1 and 0) or share them with another layer.
+    """
+    modules = dict(network.named_modules())
+    for layer in manifest.norm_layers:
+        for name, absent in ((layer.scale, 1.0), (layer.bias, 0.0)):
+            path, _, attribute = name.rpartition(".")
+            if not isinstance(module := modules.get(path), _BatchNorm | nn.LayerNorm):
+                continue  # not the bundle's network; the check of its slots says so
+            held: Tensor | None = getattr(module, attribute)
+            value = torch.full((layer.channels,), absent) if held is None else held.detach().clone()
+            setattr(module, attribute, nn.Parameter(value))
 
 
 def _slot_tensors(network: nn.Module, manifest: Manifest) -> dict[str, Tensor]:

@@ -12,9 +12,10 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeadapt_cloud.adapt.settings import TeacherSettings
-from edgeadapt_cloud.adapt.student import predict, settle
+from edgeadapt_cloud.adapt.student import batch_norms, predict, settle
 from edgeadapt_cloud.adapt.views import mirrored
 
 
@@ -33,7 +34,7 @@ class Teacher:
             return
         settle(self._network, images)
         share = len(images) / (len(images) + self._settings.prior_images)
-        for own, source in zip(_norms(self._network), _norms(self._base), strict=True):
+        for own, source in zip(batch_norms(self._network), batch_norms(self._base), strict=True):
             _mix(own, source, share)
 
     def probabilities(self, images: Tensor) -> Tensor:
@@ -55,11 +56,7 @@ def _channels_last(network: nn.Module) -> nn.Module:
     return network
 
 
-def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
-    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-def _mix(own: nn.BatchNorm2d, source: nn.BatchNorm2d, share: float) -> None:
+def _mix(own: _BatchNorm, source: _BatchNorm, share: float) -> None:
     """Moments of a mixture: `share` of the own frames, the rest of the source's."""
     mean, var = own.running_mean, own.running_var
     if mean is None or var is None or source.running_mean is None or source.running_var is None:

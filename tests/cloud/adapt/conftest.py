@@ -19,7 +19,8 @@ from edgeadapt_cloud.adapt.settings import AnchoredSettings, CemaSettings, GateS
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_cloud.core.job import JobRequest
-from edgeadapt_models.compile import tiny_bundle, tiny_images, tiny_module
+from edgeadapt_models.compile import compile_model, tiny_bundle, tiny_images, tiny_module
+from edgeadapt_models.compile.tiny import CLASSES
 from edgeadapt_models.train.split import Labelled
 
 Images = npt.NDArray[np.uint8]
@@ -44,6 +45,28 @@ class Oracle(nn.Module):
         for row, image in enumerate(x):
             logits[row, self.known.get(_key(image), 0)] = 8.0
         return logits, logits
+
+
+class Ranks(nn.Module):
+    """A student whose norm layers see maps and vectors; the first has no affine parameters. D = 8.
+
+    The third shares its scale and bias with the second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            self.conv = nn.Conv2d(1, 8, 5, stride=4)
+            self.plain = nn.BatchNorm2d(8, affine=False)
+            self.flat = nn.BatchNorm1d(8)
+            self.tied = nn.BatchNorm1d(8)
+            self.head = nn.Linear(8, 10)
+        self.tied.weight, self.tied.bias = self.flat.weight, self.flat.bias
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = self.tied(self.flat(self.plain(self.conv(x)).relu().mean(dim=(2, 3))).relu())
+        return self.head(embedding), embedding
 
 
 class Constant(nn.Module):
@@ -77,6 +100,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def layer_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(Path(tmp_path_factory.mktemp("layer-bundle")), norm="layer")
+
+
+@pytest.fixture(scope="session")
+def ranks_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    images, labels = tiny_images(100)
+    return compile_model(
+        Ranks(),
+        name="ranks",
+        classes=CLASSES,
+        input_shape=(1, 28, 28),
+        calibration_images=images,
+        calibration_labels=labels,
+        out=Path(tmp_path_factory.mktemp("ranks-bundle")),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ import torch
 from edgeadapt.bundle import Bundle
 from edgeadapt.errors import ConfigError
 from edgeadapt.normstats import Moments, NormEstimator, StatisticsConfig
-from edgeadapt_cloud.adapt.student import Statistics, Student, batch_statistics
+from edgeadapt_cloud.adapt.student import BATCH, Statistics, Student, batch_statistics
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_models.compile import tiny_images, tiny_module
-from tests.cloud.adapt.conftest import Images
+from tests.cloud.adapt.conftest import Images, Ranks
 
 
 def test_values_round_trip(student: Student, bundle: Bundle) -> None:
@@ -73,6 +73,40 @@ def test_layer_norm_student_keeps_no_statistics(layer_bundle: Bundle) -> None:
     statistics = student.settle(as_tensor(tiny_images(32)[0]))
     assert statistics.mean.shape == (layer_bundle.manifest.probe_channels,)
     assert all(np.array_equal(value, before[name]) for name, value in student.values().items())
+
+
+def test_every_batch_norm_settles_whatever_the_rank_of_its_input(ranks_bundle: Bundle) -> None:
+    student = Student(Ranks(), ranks_bundle.manifest, ranks_bundle.base_slots())
+    images = as_tensor(tiny_images(64)[0])
+    inputs: list[torch.Tensor] = []
+    student.network.get_submodule("flat").register_forward_pre_hook(lambda _, x: inputs.append(x[0].detach()))
+    settled = student.settle(images)
+    torch.testing.assert_close(settled.mean[8:16], inputs[-1].mean(dim=0))
+    torch.testing.assert_close(settled.var[8:16], inputs[-1].var(dim=0))
+    with torch.no_grad():
+        own = student.probabilities(images)
+        torch.testing.assert_close(student.settled_probabilities(images), own, atol=0.02, rtol=0.05)
+
+
+def test_absent_and_shared_affine_parameters_become_the_layers_own(ranks_bundle: Bundle) -> None:
+    student = Student(Ranks(), ranks_bundle.manifest, ranks_bundle.base_slots())
+    base = student.values()
+    assert len(base) == 12
+    np.testing.assert_array_equal(base["plain.weight"], np.ones(8, dtype=np.float32))
+    student.load({"tied.weight": np.full(8, 2.0, dtype=np.float32)})
+    np.testing.assert_array_equal(student.values()["flat.weight"], base["flat.weight"])
+    images = as_tensor(tiny_images(8)[0])
+    before = student.probabilities(images)
+    student.load({"plain.bias": np.full(8, 0.5, dtype=np.float32)})
+    assert not torch.allclose(student.probabilities(images), before, atol=1e-3)
+
+
+def test_a_last_batch_of_one_is_predicted_with_the_batch_before(ranks_bundle: Bundle) -> None:
+    """One image alone has no moments, so a layer on vectors would refuse it."""
+    student = Student(Ranks(), ranks_bundle.manifest, ranks_bundle.base_slots())
+    images = as_tensor(tiny_images(2 * BATCH + 1)[0])
+    assert student.settled_probabilities(images).shape == (2 * BATCH + 1, 10)
+    torch.testing.assert_close(student.probabilities(images)[-1:], student.probabilities(images[-1:]))
 
 
 def _moments(student: Student, images: torch.Tensor) -> Moments:

@@ -8,7 +8,7 @@ from edgeadapt_cloud.adapt.settings import TeacherSettings
 from edgeadapt_cloud.adapt.teacher import Teacher
 from edgeadapt_cloud.adapt.views import as_tensor, mirrored
 from edgeadapt_models.compile import tiny_images, tiny_module
-from tests.cloud.adapt.conftest import veiled
+from tests.cloud.adapt.conftest import Ranks, veiled
 
 
 def test_settling_raises_accuracy_on_a_shifted_domain() -> None:
@@ -41,6 +41,17 @@ def test_few_images_move_the_statistics_little() -> None:
     near.settle(images)
     source = Teacher(tiny_module(), TeacherSettings(views=1))
     torch.testing.assert_close(near.probabilities(images), source.probabilities(images), atol=1e-2, rtol=1e-2)
+
+
+def test_every_batch_norm_of_the_teacher_settles() -> None:
+    images = as_tensor(tiny_images(100)[0])
+    near, far = (Teacher(Ranks(), TeacherSettings(views=1, prior_images=prior)) for prior in (1e6, 0.0))
+    near.settle(images)
+    far.settle(images)
+    for norm in ("plain", "flat", "tied"):
+        kept, moved = (teacher._network.get_buffer(f"{norm}.running_var") for teacher in (near, far))
+        torch.testing.assert_close(kept, torch.ones(8), atol=1e-3, rtol=0)
+        assert float((moved - kept).abs().min()) > 0.1
 
 
 def test_two_views_are_averaged() -> None:

@@ -43,6 +43,13 @@ def test_renorm_forward_is_that_of_the_running_statistics() -> None:
     torch.testing.assert_close(layer(second), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_renorm_normalises_vectors_and_starts_a_missing_scale_at_one() -> None:
+    layer = BatchRenorm(nn.BatchNorm1d(3, affine=False), momentum=0.0)
+    x = torch.randn(32, 3) * 2 + 1
+    expected = (x - x.mean(0)) / (x.var(0, unbiased=False) + layer.epsilon).sqrt()
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_renorm_gradient_is_that_of_batch_statistics() -> None:
     """Through batch statistics a constant added to the input cannot change the output."""
     layer = BatchRenorm(nn.BatchNorm2d(2), momentum=0.1)

@@ -15,6 +15,7 @@ from tests.cloud.adapt.conftest import (
     Constant,
     Images,
     MakeAdapter,
+    Ranks,
     lanes_for,
     request_for,
     veiled,
@@ -113,6 +114,29 @@ def test_state_of_another_job_or_garbage_is_survived(
     for state in (b"garbage", bytes(1000)):
         request = request_for(bundle, domain[0], strategy=name, state=state)
         assert adapter.run(request, domain[0], lanes_for(domain[0])).verdict.evidence
+
+
+@every_strategy
+def test_every_rank_of_batch_norm_is_taught(
+    name: str, ranks_bundle: Bundle, make_adapter: MakeAdapter, domain: Domain
+) -> None:
+    adapter = make_adapter(
+        bundle=ranks_bundle,
+        student=Ranks(),
+        settings=LOOSE,
+        confidence_z=-100.0,
+        max_source_loss=1.0,
+        min_class_spread=0.0,
+        min_teacher_margin=-1.0,
+        min_agreement_gain=-1.0,
+    )
+    request = request_for(ranks_bundle, domain[0], strategy=name, network=Ranks())
+    result = adapter.run(request, domain[0], lanes_for(domain[0]))
+    assert result.verdict.passed, result.verdict.evidence
+    base = ranks_bundle.base_slots()
+    assert len(result.values) == 12
+    for slot in ("plain.running_var", "flat.running_mean", "tied.running_mean", "tied.weight", "plain.bias"):
+        assert not np.allclose(result.values[slot], base[slot]), slot
 
 
 @every_strategy
