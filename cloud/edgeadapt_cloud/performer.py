@@ -60,7 +60,7 @@ class Performer:
         return self._core
 
     def process(self, events: Iterable[Event], now: Instant) -> list[OutboundEffect]:
-        """Handle a batch.
+        """Handle an operator's order, if there is one, and a batch.
 
         Returns:
             What is to leave the service, in order. Everything it rests on is durable.
@@ -68,41 +68,56 @@ class Performer:
         Raises:
             TransportError: nothing was stored, nothing is to leave, and the next call begins from the store.
         """
+        return self._handle(events, now, with_order=True)
+
+    def process_alone(self, event: Event | None, now: Instant) -> list[OutboundEffect]:
+        """Handle one event of a batch that met a defect, or the order (None); what meets it is set aside.
+
+        A message is quarantined, a job's result is that the job failed, an order is logged and forgotten.
+
+        Raises:
+            TransportError: as `process`.
+        """
+        try:
+            return self._handle([event] if event is not None else [], now, with_order=event is None)
+        except EdgeAdaptError:
+            raise
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}"
+            if isinstance(event, MessageArrived):
+                return self._handle([MessageFailed(event.topic, event.payload, words)], now)
+            if isinstance(event, JobFinished):
+                return self._handle([JobFailed(event.result.job, words)], now)
+            if event is not None:
+                raise
+            with self._store.transaction():
+                log.exception("%s is set aside: it met a defect", self._store.take_order())
+            return []
+
+    def _handle(
+        self, events: Iterable[Event], now: Instant, *, with_order: bool = False
+    ) -> list[OutboundEffect]:
         if self._stale:
-            self.restart(now)
+            self._build(now, going_on=True)
         outbound: list[OutboundEffect] = []
         try:
             with self._store.transaction():
-                for event in (*self._store.take_orders(), *events):
+                order = self._store.take_order() if with_order else None
+                for event in (*([order] if order is not None else []), *events):
                     self._perform(self._core, self._core.handle(event, now), outbound, now)
         except BaseException:
             self._stale = True
             raise
         return outbound
 
-    def process_each(self, events: Iterable[Event], now: Instant) -> list[OutboundEffect]:
-        """`process`, one event at a time, after a defect: the message that meets it is set aside.
-
-        Raises:
-            TransportError: as `process`; events before the failing one are stored.
-        """
-        outbound: list[OutboundEffect] = []
-        for event in events:
-            try:
-                outbound += self.process([event], now)
-            except EdgeAdaptError:
-                raise
-            except Exception as error:
-                if not isinstance(event, MessageArrived):
-                    raise
-                failed = MessageFailed(event.topic, event.payload, f"{type(error).__name__}: {error}")
-                outbound += self.process([failed], now)
-        return outbound
-
     def restart(self, now: Instant) -> None:
-        """Forget the core and build it from the store; a core that cannot be built whole is never used."""
+        """Forget the core and its jobs, as a new process does, and build it from the store."""
+        self._build(now, going_on=False)
+
+    def _build(self, now: Instant, *, going_on: bool) -> None:
+        """A core that cannot be built whole is never used."""
         core = self._make_core()
-        effects = core.restore(self._store.snapshot(), now)
+        effects = core.restore(self._store.snapshot(), now, going_on=going_on)
         with self._store.transaction():
             self._perform(core, effects, [], now)
         self._core, self._stale = core, False

@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -140,18 +141,28 @@ class Service:
     def _perform(
         self, performer: Performer, batch: list[Event], stop: threading.Event
     ) -> list[OutboundEffect]:
-        """Process a batch, again and again while the store cannot take it."""
+        """Process a batch; when a defect meets it, the order and every event of it alone."""
+        try:
+            return self._stored(partial(performer.process, batch), stop)
+        except EdgeAdaptError:
+            raise
+        except Exception:
+            log.exception("a defect met one of %d events; taking them one by one", len(batch))
+        outbound: list[OutboundEffect] = []
+        for event in (None, *batch):
+            outbound += self._stored(partial(performer.process_alone, event), stop)
+        return outbound
+
+    def _stored(
+        self, attempt: Callable[[Instant], list[OutboundEffect]], stop: threading.Event
+    ) -> list[OutboundEffect]:
+        """Try again and again while the store cannot take it."""
         while not stop.is_set():
             try:
-                return performer.process(batch, self._now())
+                return attempt(self._now())
             except TransportError as error:
                 log.error("cannot store, trying again: %s", error)
                 stop.wait(RETRY_S)
-            except EdgeAdaptError:
-                raise
-            except Exception:
-                log.exception("a defect met one of %d events; taking them one by one", len(batch))
-                return performer.process_each(batch, self._now())
         return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -15,13 +16,21 @@ from edgeadapt.clock import Instant
 from edgeadapt.errors import TransportError
 from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import Effect, Publish, StartJob
-from edgeadapt_cloud.core.events import Event, JobFailed, JobFinished, MessageArrived, Tick
+from edgeadapt_cloud.core.events import (
+    Event,
+    JobFailed,
+    JobFinished,
+    MessageArrived,
+    RollbackOrdered,
+    Tick,
+)
 from edgeadapt_cloud.core.job import ImageArray, JobRequest, JobResult
-from edgeadapt_cloud.core.rows import CohortRow, Record, SignatureRow, Snapshot
+from edgeadapt_cloud.core.rows import CohortRow, Commit, Record, SignatureRow, Snapshot
 from edgeadapt_cloud.io.blobs import MemoryBlobs
-from edgeadapt_cloud.io.store import SqliteStore
+from edgeadapt_cloud.io.report import order_rollback
+from edgeadapt_cloud.io.store import DATABASE_NAME, SqliteStore
 from edgeadapt_cloud.performer import Performer, run_job
-from edgeadapt_cloud.service import Worker
+from edgeadapt_cloud.service import Service, Worker
 from tests.cloud.fleet import BUNDLE, KEY, NOISE, REFUSED, DeviceDouble, FixedAdapter, at, config, png
 
 SPEC = InputSpec(1, 8, 8)
@@ -121,7 +130,7 @@ def test_message_that_meets_a_defect_is_set_aside_and_the_others_go_on() -> None
     batch = arrived(good.signature(), poison.signature(), good.sample())
     with pytest.raises(ZeroDivisionError):
         performer.process(batch, at(1))
-    outbound = performer.process_each(batch, at(1))
+    outbound = [effect for event in batch for effect in performer.process_alone(event, at(1))]
     acks = [
         effect.topic for effect in outbound if isinstance(effect, Publish) and effect.topic.endswith("ack")
     ]
@@ -129,6 +138,87 @@ def test_message_that_meets_a_defect_is_set_aside_and_the_others_go_on() -> None
     assert performer.core.counters["quarantined.defect"] == 1
     saved = store.snapshot()
     assert (len(saved.samples), len(saved.signatures), len(saved.cohorts)) == (1, 1, 1)
+
+
+class Unwilling(CloudCore):
+    """A core with a defect that orders and jobs' results meet."""
+
+    def handle(self, event: Event, now: Instant) -> list[Effect]:
+        """Fail on some."""
+        if isinstance(event, (RollbackOrdered, JobFinished)):
+            raise ZeroDivisionError("a defect")
+        return super().handle(event, now)
+
+
+def test_order_that_meets_a_defect_is_set_aside_with_its_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, device = SqliteStore(tmp_path / DATABASE_NAME), DeviceDouble("one")
+    performer = made(store, Unwilling)
+    performer.process(arrived(device.signature()), at(1))
+    (cohort,) = performer.core.cohorts.rows
+    order_rollback(tmp_path, cohort, to_base=False)
+    with pytest.raises(ZeroDivisionError):
+        performer.process(arrived(device.sample()), at(2))
+    assert performer.process_alone(None, at(2)) == []
+    assert cohort in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    assert performer.process(arrived(device.sample()), at(3)), "the service goes on"
+    store.close()
+
+
+def test_result_that_meets_a_defect_is_a_failed_job() -> None:
+    store, device, blobs = SqliteStore(None), DeviceDouble("one"), MemoryBlobs()
+    performer = Performer(lambda: Unwilling(config(), BUNDLE, KEY), store, blobs, at(0))
+    outbound = performer.process(arrived(device.signature(), *(device.sample() for _ in range(8))), at(1))
+    (job,) = (effect for effect in outbound if isinstance(effect, StartJob))
+    ended = run_job(job, FixedAdapter(), blobs, SPEC)
+    performer.process_alone(ended, at(2))
+    (row,) = store.snapshot().jobs
+    assert (row.state, row.note) == ("failed", "ZeroDivisionError: a defect")
+
+
+def test_job_outlives_a_core_that_had_to_be_rebuilt() -> None:
+    store, device, blobs = FullDisk(None), DeviceDouble("one"), MemoryBlobs()
+    performer = Performer(lambda: CloudCore(config(), BUNDLE, KEY), store, blobs, at(0))
+    outbound = performer.process(arrived(device.signature(), *(device.sample() for _ in range(8))), at(1))
+    (job,) = (effect for effect in outbound if isinstance(effect, StartJob))
+    store.full = True
+    with pytest.raises(TransportError):
+        performer.process(arrived(DeviceDouble("two").signature()), at(2))
+    store.full = False
+    performer.process([run_job(job, FixedAdapter(), blobs, SPEC)], at(3))
+    assert [row.state for row in store.snapshot().jobs] == ["published"]
+
+
+class Moody(SqliteStore):
+    """A store that fails once for every event that is taken alone."""
+
+    failures = 0
+
+    def commit(self, row: Commit, received_s: float) -> tuple[bool, int]:
+        """Fail now and then."""
+        self.failures += 1
+        if self.failures in (3, 5):
+            raise TransportError("the database: busy")
+        return super().commit(row, received_s)
+
+
+def test_passing_failure_of_the_store_after_a_defect_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeadapt_cloud.service.RETRY_S", 0.0)
+    store = Moody(None)
+    performer = made(store, Defective)
+    poison, good = DeviceDouble("poison"), DeviceDouble("good")
+    service = Service(config(), BUNDLE, FixedAdapter(), KEY, tmp_path)
+    batch = arrived(good.signature(), poison.signature(), good.sample())
+    outbound = service._perform(performer, batch, threading.Event())
+    topics = {effect.topic for effect in outbound if isinstance(effect, Publish)}
+    assert {topic.rsplit("/", 1)[1] for topic in topics if "/good/" in topic} == {"assign", "ack"}
+    saved = store.snapshot()
+    assert (len(saved.samples), len(saved.signatures)) == (1, 1)
+    assert store.failures > 5
 
 
 def request(*digests: str) -> JobRequest:

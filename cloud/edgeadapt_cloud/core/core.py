@@ -68,8 +68,11 @@ class CloudCore:
         self._ingest = Ingest(fleet, bundle)
         self._acks = AckBatcher(fleet, config.cloud.ack_delay_s)
 
-    def restore(self, saved: Snapshot, now: Instant) -> list[Effect]:
-        """Take up where the store left off; call once, before the first event."""
+    def restore(self, saved: Snapshot, now: Instant, *, going_on: bool = False) -> list[Effect]:
+        """Take up where the store left off; call once, before the first event.
+
+        `going_on`: only the core is new; the jobs that it started go on, and their results will come.
+        """
         highest = max((row.number for row in saved.cohorts), default=0)
         saved = saved.of_bundle(self.cohorts.bundle)
         self.cohorts.restore(saved.cohorts, saved.segments, highest)
@@ -80,7 +83,7 @@ class CloudCore:
             self.pool.add(key, SampleRef(sample.arrival, sample.sha256, sample.lane))
         self.members.restore(saved.devices, saved.signatures, self.cohorts.segments)
         self.release.restore(saved.patches, saved.outcomes, now)
-        return [Save(row) for row in self.jobs.restore(saved.jobs)]
+        return [Save(row) for row in self.jobs.restore(saved.jobs, going_on=going_on)]
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Decide what follows from an event."""

@@ -24,11 +24,18 @@ class Jobs:
         self.running: dict[int, JobRow] = {}
         self._last = 0
 
-    def restore(self, rows: Iterable[JobRow]) -> list[JobRow]:
-        """Take up where the store left off; returns rows of jobs that were cut off, now abandoned."""
+    def restore(self, rows: Iterable[JobRow], *, going_on: bool) -> list[JobRow]:
+        """Take up where the store left off; returns rows of jobs that were cut off, now abandoned.
+
+        `going_on`: the worker still has the running jobs, and their results will come.
+        """
         rows = list(rows)
         self._last = max((row.job for row in rows), default=0)
-        return [replace(row, state="abandoned") for row in rows if row.state == "running"]
+        running = [row for row in rows if row.state == "running"]
+        if going_on:
+            self.running = {row.job: row for row in running}
+            return []
+        return [replace(row, state="abandoned") for row in running]
 
     def due(self, cohort: CohortRow, samples: int) -> bool:
         """True when the cohort has grown enough for a job and none of its jobs is running."""

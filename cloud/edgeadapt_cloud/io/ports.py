@@ -33,8 +33,8 @@ class Store(Protocol):
         """Everything the core needs."""
         ...
 
-    def take_orders(self) -> list[RollbackOrdered]:
-        """Remove and return the orders that operators left."""
+    def take_order(self) -> RollbackOrdered | None:
+        """Remove and return the oldest order that an operator left, if there is one."""
         ...
 
     def close(self) -> None:

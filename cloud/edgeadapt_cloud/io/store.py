@@ -161,12 +161,13 @@ class SqliteStore:
             f"quarantined.{item.reason}",
         )
 
-    def take_orders(self) -> list[RollbackOrdered]:
-        """Remove and return the orders that operators left."""
-        rows = self._run("SELECT id, cohort, to_base FROM orders ORDER BY id").fetchall()
-        if rows:
-            self._run("DELETE FROM orders WHERE id <= ?", rows[-1][0])
-        return [RollbackOrdered(str(cohort), bool(to_base)) for _, cohort, to_base in rows]
+    def take_order(self) -> RollbackOrdered | None:
+        """Remove and return the oldest order that an operator left, if there is one."""
+        row = self._run("SELECT id, cohort, to_base FROM orders ORDER BY id LIMIT 1").fetchone()
+        if row is None:
+            return None
+        self._run("DELETE FROM orders WHERE id = ?", row[0])
+        return RollbackOrdered(str(row[1]), bool(row[2]))
 
     def snapshot(self) -> Snapshot:
         """Everything the core needs; raises ConfigError on a row that cannot be read."""

@@ -139,8 +139,8 @@ def test_orders_are_taken_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown cohort 'x'; known: c"):
         order_rollback(tmp_path, "x", to_base=True)
     with store.transaction():
-        assert store.take_orders() == [RollbackOrdered("c", True)]
-        assert store.take_orders() == []
+        assert store.take_order() == RollbackOrdered("c", True)
+        assert store.take_order() is None
     store.close()
 
 
