@@ -52,6 +52,7 @@ class Performer:
         self._make_core = make_core
         self._store = store
         self._blobs = blobs
+        self._stale = False
         self.restart(now)
 
     @property

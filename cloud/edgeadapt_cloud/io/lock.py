@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from edgeadapt.errors import ConfigError
 
 LOCK_NAME = "lock"
+# Somebody who only asks whether the lock is held is gone again long before.
+_PATIENCE_S = 1.0
+_PAUSE_S = 0.02
 
 
 class StateLock:
@@ -18,17 +23,18 @@ class StateLock:
         self._path = folder / LOCK_NAME
 
     def __enter__(self) -> StateLock:
-        """Take the lock; raises ConfigError when another service has it."""
+        """Take the lock, within a second; raises ConfigError when another service has it."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("a")
         except OSError as error:
             raise ConfigError(f"{self._path} cannot be written: {error}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise ConfigError(f"another service is running on {self._path.parent}") from error
+        given_up_s = time.monotonic() + _PATIENCE_S
+        while not _taken(self._file, fcntl.LOCK_EX):
+            if time.monotonic() >= given_up_s:
+                self._file.close()
+                raise ConfigError(f"another service is running on {self._path.parent}")
+            time.sleep(_PAUSE_S)
         return self
 
     def __exit__(
@@ -38,13 +44,25 @@ class StateLock:
 
 
 def is_held(folder: Path) -> bool:
-    """True while some process holds the lock."""
+    """True while a service holds the lock; to ask, it is enough to be allowed to read the folder.
+
+    Raises:
+        ConfigError: the lock's file is there and cannot be read.
+    """
     path = folder / LOCK_NAME
-    if not path.exists():
+    try:
+        with path.open() as file:
+            # Shared: any number may ask at once. A service that starts meanwhile waits for a moment.
+            return not _taken(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
         return False
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _taken(file: TextIO, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

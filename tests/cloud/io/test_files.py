@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import stat
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ from edgeadapt_cloud.core.job import ImageArray
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.io.blobs import FolderBlobs
 from edgeadapt_cloud.io.images import decode_image
-from edgeadapt_cloud.io.lock import StateLock, is_held
+from edgeadapt_cloud.io.lock import LOCK_NAME, StateLock, is_held
 from tests.cloud.fleet import png
 
 DIGEST = sha256_hex(b"content")
@@ -115,6 +118,35 @@ def test_images_of_every_codec_are_decoded() -> None:
 )
 def test_image_that_cannot_be_read_is_none(data: bytes) -> None:
     assert decode_image(data, InputSpec(1, 8, 8)) is None
+
+
+def test_asking_for_the_lock_keeps_no_service_from_starting(tmp_path: Path) -> None:
+    with StateLock(tmp_path):
+        pass
+    asking = (tmp_path / LOCK_NAME).open()
+    fcntl.flock(asking, fcntl.LOCK_SH)  # what `is_held` holds for a moment
+    assert not is_held(tmp_path), "two may ask at once"
+    gone = threading.Timer(0.1, asking.close)
+    gone.start()
+    with StateLock(tmp_path):
+        assert is_held(tmp_path)
+    gone.join()
+
+
+def test_whoever_may_only_read_can_ask(tmp_path: Path) -> None:
+    with StateLock(tmp_path):
+        pass
+    opened: list[str] = []
+    real = Path.open
+
+    def noted(self: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        opened.append(mode)
+        return real(self, mode, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "open", noted)
+        assert not is_held(tmp_path)
+    assert opened == ["r"]
 
 
 def test_lock_is_exclusive_and_ends_with_its_block(tmp_path: Path) -> None:
