@@ -233,6 +233,20 @@ def test_offline_canary_is_not_blamed_for_its_silence() -> None:
     assert back.digest == patch.digest
 
 
+def test_canary_that_goes_offline_hands_the_trial_to_another_device_at_once() -> None:
+    cloud, one, two = local(), DeviceDouble("one"), DeviceDouble("two")
+    cloud.deliver(*two.signature(), at(1))
+    cohort, patch = first_patch(cloud, one)
+    cloud.deliver(*one.status(online=False), at(3))
+    told = sent(cloud)
+    assert told.assigns["two"].channel == "canary"
+    again = told.patches[cohort, "canary"]
+    assert again is not None
+    assert again.digest == patch.digest
+    assert patches(cloud)[1].canary == "two"
+    assert cloud.core.next_deadline() == 103.0
+
+
 def test_wide_reverts_withdraw_a_stable_patch() -> None:
     cloud = local()
     devices = [DeviceDouble(name) for name in ("a", "b", "c")]

@@ -191,6 +191,25 @@ def test_job_outlives_a_core_that_had_to_be_rebuilt() -> None:
     assert [row.state for row in store.snapshot().jobs] == ["published"]
 
 
+def test_job_that_was_running_does_not_undo_an_operators_rollback() -> None:
+    store, device, blobs = SqliteStore(None), DeviceDouble("one"), MemoryBlobs()
+    performer = Performer(lambda: CloudCore(config(), BUNDLE, KEY), store, blobs, at(0))
+    outbound = performer.process(arrived(device.signature(), *(device.sample() for _ in range(8))), at(1))
+    (job,) = (effect for effect in outbound if isinstance(effect, StartJob))
+    performer.process(arrived(*(device.sample() for _ in range(4))), at(2))
+    performer.process([RollbackOrdered(job.request.cohort, to_base=True), Tick()], at(3))
+    performer.process([run_job(job, FixedAdapter(), blobs, SPEC), Tick()], at(4))
+    assert [(row.state, row.note) for row in store.snapshot().jobs] == [
+        ("abandoned", "rollback ordered by an operator")
+    ]
+    (back,) = store.snapshot().patches
+    assert dict(back.values) == {}
+    outbound = performer.process(arrived(*(device.sample() for _ in range(11))), at(5))
+    assert not any(isinstance(effect, StartJob) for effect in outbound), "12 samples have to double"
+    outbound = performer.process(arrived(device.sample()), at(6))
+    assert any(isinstance(effect, StartJob) for effect in outbound)
+
+
 class Moody(SqliteStore):
     """A store that fails once for every event that is taken alone."""
 

@@ -119,10 +119,18 @@ class CloudCore:
                 effects.append(CommitMessage(RejectedRow(error.origin)))
             return effects
         if isinstance(found, Heard):
-            effects = [Save(row) for row in self.members.heard(found.device, found.message, now)]
-            cohort = self.members.cohort_of(found.device)
-            return effects + self._offer(cohort, now) if cohort else effects
+            return self._heard(found, now)
         return [CommitMessage(found)]
+
+    def _heard(self, heard: Heard, now: Instant) -> list[Effect]:
+        effects: list[Effect] = [Save(row) for row in self.members.heard(heard.device, heard.message, now)]
+        cohort = self.members.cohort_of(heard.device)
+        if cohort is None:
+            return effects
+        gone = heard.device not in self.members.present(cohort)
+        if gone and self.release.canary(cohort) == heard.device:
+            effects += self.release.left(cohort)
+        return effects + self._offer(cohort, now)
 
     def _message_failed(self, event: MessageFailed) -> list[Effect]:
         """Set the message aside; acknowledge it, or the device would send it for ever."""
@@ -254,11 +262,13 @@ class CloudCore:
         return effects + self._launcher.launch(self.cohorts.rows, now)
 
     def _rollback(self, event: RollbackOrdered, now: Instant) -> list[Effect]:
-        cohort = self.cohorts.rows.get(event.cohort)
-        if cohort is None:
+        if event.cohort not in self.cohorts.rows:
             return [Note(f"rollback of {event.cohort}: there is no such cohort")]
         ordered = "ordered by an operator"
-        return self._absorb(self.release.withdraw(cohort, ordered, now, to_base=event.to_base))
+        # A job that is running would undo the order as soon as it ends.
+        effects = self._launcher.call_off(event.cohort, f"rollback {ordered}")
+        cohort = self.cohorts.rows[event.cohort]
+        return effects + self._absorb(self.release.withdraw(cohort, ordered, now, to_base=event.to_base))
 
     def _republish(self) -> list[Effect]:
         effects: list[Effect] = list(self.members.retained())

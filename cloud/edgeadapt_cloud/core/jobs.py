@@ -59,6 +59,13 @@ class Jobs:
         self.running[row.job] = row
         return row
 
+    def drop(self, cohort: str, reason: str) -> list[JobRow]:
+        """The row of a cohort's running job, now abandoned: whatever comes of it is ignored."""
+        jobs = [row for row in self.running.values() if row.cohort == cohort]
+        for row in jobs:
+            del self.running[row.job]
+        return [replace(row, state="abandoned", note=reason) for row in jobs]
+
     def finish(self, result: JobResult) -> JobRow | None:
         """The row of a finished job, with its verdict; None when it is not one that is running."""
         row = self.running.get(result.job)

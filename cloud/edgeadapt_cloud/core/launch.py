@@ -63,6 +63,14 @@ class Launcher:
             cohort = replace(cohort, strategy=row.strategy, state=state)
         return self._cohorts.update(cohort)
 
+    def call_off(self, name: str, reason: str) -> list[Effect]:
+        """Drop the cohort's running job, if there is one; its next job needs new samples."""
+        dropped = self._jobs.drop(name, reason)
+        for row in dropped:
+            self._samples_at_start.pop(row.job, None)
+        cohort = replace(self._cohorts.rows[name], samples_at_job=self._pool.count(name))
+        return [*(Save(row) for row in dropped), Save(self._cohorts.update(cohort))]
+
     def _ready(self, name: str) -> bool:
         return (
             self._jobs.due(self._cohorts.rows[name], self._pool.count(name))
