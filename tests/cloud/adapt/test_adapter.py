@@ -77,6 +77,39 @@ def test_a_job_before_changes_nothing(make_adapter: MakeAdapter, bundle: Bundle,
         np.testing.assert_array_equal(value, second.values[name])
 
 
+OPEN = {"confidence_z": -9.0, "min_agreement_gain": -9.0, "max_source_loss": 1.0, "min_class_spread": 0.0}
+
+
+def test_each_job_draws_anew(make_adapter: MakeAdapter, bundle: Bundle, domain: Domain) -> None:
+    adapter = make_adapter(**OPEN)
+    first, second = (
+        adapter.run(request_for(bundle, domain[0], job=job), domain[0], lanes_for(domain[0]))
+        for job in (1, 2)
+    )
+    assert first.values
+    assert not np.array_equal(first.values["norm2.weight"], second.values["norm2.weight"])
+
+
+def test_reports_made_under_the_served_patch_are_read_so(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: Domain, student: Student
+) -> None:
+    """They fit the uploads under the served values, so nothing is taken for selection bias."""
+    serving = {**bundle.base_slots(), "norm1.bias": bundle.base_slots()["norm1.bias"] + np.float32(0.5)}
+    student.load(serving)
+    reported = student.settle(as_tensor(domain[0]))
+    request = replace(
+        request_for(bundle, domain[0]),
+        serving=serving,
+        mean=reported.mean.numpy().copy(),
+        var=reported.var.numpy().copy(),
+    )
+    settings = msgspec.structs.replace(SETTINGS, settle_images=len(domain[0]))
+    result = make_adapter(settings=settings, **OPEN).run(request, domain[0], ["uniform"] * len(domain[0]))
+    student.load(result.values)
+    settled = student.settle(as_tensor(domain[0])).mean[8:].numpy()
+    np.testing.assert_allclose(result.values["norm2.running_mean"], settled, rtol=1e-3, atol=1e-3)
+
+
 def test_a_refused_job_returns_no_values(make_adapter: MakeAdapter, bundle: Bundle, domain: Domain) -> None:
     adapter = make_adapter(confidence_z=100.0)
     result = adapter.run(request_for(bundle, domain[0]), domain[0], lanes_for(domain[0]))

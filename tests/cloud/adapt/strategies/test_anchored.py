@@ -48,6 +48,42 @@ def test_diversity_rewards_a_spread_mean_prediction() -> None:
     )
 
 
+def outcome(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray], **changes: float
+) -> tuple[float, float]:
+    """With the gate open and no rein: how far norm2's scale has gone, and what accuracy the source lost."""
+    anchored = replace(SETTINGS_OF_TESTS.anchored, rein_loss=1.0, **changes)
+    adapter = make_adapter(
+        settings=replace(SETTINGS_OF_TESTS, anchored=anchored),
+        max_source_loss=1.0,
+        confidence_z=-9.0,
+        min_agreement_gain=-9.0,
+        min_class_spread=0.0,
+    )
+    result = adapter.run(request_for(bundle, domain[0]), domain[0], lanes_for(domain[0]))
+    lost = next(entry.value for entry in result.verdict.evidence if entry.check == "source-holdout")
+    way = result.values["norm2.weight"] - bundle.base_slots()["norm2.weight"]
+    return float(np.linalg.norm(way)), lost
+
+
+def test_ensembling_with_the_source_shortens_the_way(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray]
+) -> None:
+    free, _ = outcome(make_adapter, bundle, domain, source_ensembling=1.0)
+    held, _ = outcome(make_adapter, bundle, domain, source_ensembling=0.9)
+    still, _ = outcome(make_adapter, bundle, domain, source_ensembling=0.0)
+    assert still < 1e-6
+    assert 0.01 * free < held < 0.7 * free
+
+
+def test_labelled_replay_keeps_the_source(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray]
+) -> None:
+    _, lost = outcome(make_adapter, bundle, domain, source_ensembling=1.0, replay_weight=0.0)
+    _, kept = outcome(make_adapter, bundle, domain, source_ensembling=1.0, replay_weight=3.0)
+    assert kept < lost - 0.03
+
+
 def test_a_patch_goes_back_towards_the_source_as_far_as_its_loss_there_asks(
     make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray]
 ) -> None:

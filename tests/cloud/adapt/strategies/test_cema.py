@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,10 +12,14 @@ from torch import nn
 
 from edgeadapt.bundle import Bundle
 from edgeadapt_cloud.adapt.renorm import BatchRenorm, renormalised
+from edgeadapt_cloud.adapt.sampling import entropy
 from edgeadapt_cloud.adapt.settings import CemaSettings
 from edgeadapt_cloud.adapt.strategies.cema import Learner, capture, restore, student_loss
+from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
+from edgeadapt_cloud.core.job import JobResult
 from edgeadapt_models.compile import tiny_images, tiny_module
+from tests.cloud.adapt.conftest import SETTINGS as SETTINGS_OF_TESTS
 from tests.cloud.adapt.conftest import Images, MakeAdapter, request_for
 
 SETTINGS = CemaSettings()
@@ -114,6 +119,73 @@ def test_only_new_uploads_are_stepped_through(
     request = request_for(bundle, images, strategy="cema", state=first.state)
     more = adapter.run(request, images, ["adapt"] * 400)
     assert "160 new uploads, 5 steps" in more.note
+
+
+def run_open(
+    make_adapter: MakeAdapter, bundle: Bundle, images: Images, teacher: nn.Module | None = None, **cema: float
+) -> JobResult:
+    """A job with the gate open."""
+    adapter = make_adapter(
+        teacher,
+        settings=msgspec.structs.replace(
+            SETTINGS_OF_TESTS, cema=CemaSettings(**({"student_learning_rate": 1e-4} | cema))
+        ),  # type: ignore[arg-type]
+        max_source_loss=1.0,
+        confidence_z=-9.0,
+        min_agreement_gain=-9.0,
+        min_teacher_margin=-9.0,
+        max_teacher_class_share=1.0,
+        min_class_spread=0.0,
+    )
+    result = adapter.run(request_for(bundle, images, strategy="cema"), images, ["adapt"] * len(images))
+    assert result.verdict.passed, result.verdict.evidence
+    return result
+
+
+def test_the_teacher_grows_surer_of_the_uploads(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray]
+) -> None:
+    result = run_open(make_adapter, bundle, domain[0], tiny_module(), teacher_learning_rate=1e-2)
+
+    def mean_entropy(state: bytes) -> float:
+        student, teacher = (Learner.of(tiny_module(), 0.01, SETTINGS) for _ in range(2))
+        teacher.network(as_tensor(domain[0]))  # the first batch initialises the statistics
+        restore(state, student, teacher)
+        with torch.no_grad():
+            return float(entropy(teacher.network(as_tensor(domain[0]))[0].softmax(dim=1)).mean())
+
+    assert mean_entropy(result.state) < 0.9 * mean_entropy(b"")
+
+
+def test_replayed_uploads_stand_beside_new_ones(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray]
+) -> None:
+    """The world turns bright: with replay the statistics stay nearer to the dark that is remembered."""
+    dark, bright = domain[0][:300] // 3, domain[0][300:600]
+    images = np.concatenate([dark, bright])
+
+    def mean(replay_batch: int) -> np.ndarray:
+        result = run_open(
+            make_adapter, bundle, images, replay_batch=replay_batch, memory_start=32, norm_momentum=0.3
+        )
+        return result.values["norm1.running_mean"]
+
+    student = Student(tiny_module(), bundle.manifest, bundle.base_slots())
+    darkness, brightness = (student.settle(as_tensor(part)).mean[:8].numpy() for part in (dark, bright))
+    way = brightness - darkness
+    without, beside = (float((mean(count) - darkness) @ way / (way @ way)) for count in (0, 96))
+    assert without > 0.5
+    assert beside < without - 0.1
+
+
+def test_replay_alone_goes_on_teaching(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: tuple[Images, np.ndarray]
+) -> None:
+    without = run_open(make_adapter, bundle, domain[0])
+    more = run_open(make_adapter, bundle, domain[0], replay_steps=3)
+    assert "480 new uploads, 15 steps" in without.note
+    assert "480 new uploads, 18 steps" in more.note
+    assert not np.allclose(without.values["norm2.bias"], more.values["norm2.bias"], rtol=0, atol=1e-6)
 
 
 def test_renormalised_leaves_the_original_alone() -> None:
