@@ -3,7 +3,9 @@
 Before teaching (`material`): enough samples, sane device statistics, a teacher that says something.
 After teaching (`judge`), each student with the statistics its devices would settle at:
   within-bounds     every value finite and inside its slot's bounds
-  source-holdout    accuracy on labelled source images falls by at most `max_source_loss`
+  source-holdout    accuracy on labelled source images falls by at most `max_source_loss`; a strategy
+                    that measures on the same images (`anchored` reins its patch in on them) makes this a
+                    check of consistency, not independent evidence (separate splits refused good patches)
   teacher-better    the teacher's accuracy, estimated without labels, is not below the student's
   agreement-gain    agreement with the teacher on unseen uploads rises, lower confidence bound > 0,
                     against the student with its statistics only on the same samples

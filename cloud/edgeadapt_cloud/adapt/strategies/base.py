@@ -36,7 +36,7 @@ class Lesson:
         source: labelled replay, and the holdout.
         base_accuracy: of the base bundle on the holdout, by `Student.accuracy`.
         teacher: for strategies that need more than its labels.
-        state: what this strategy handed back from the cohort's last published job; b"" at first.
+        state: what this strategy handed back from the cohort's last finished job; b"" at first.
         settings: every strategy finds its own part in here.
         generator: the only source of randomness.
     """

@@ -7,7 +7,9 @@ memory; (3) the student takes one SGD step on
 Source statistics are thrown away: the first batch initialises the running ones, then only uploads and
 replay move them, through test-time batch renormalisation (Zhao et al., ICML 2023), whose forward value
 is (x - mu_running) / sigma_running. So a patch is affine values and statistics. Both networks, their
-momentum and the memory are carried from job to job. Not here: upload selection, which is the device's.
+momentum and the memory are carried from job to job. The gate keeps back the newest of each job's samples
+whatever the memory holds: when newer ones leave a cohort, some that an earlier job learned from are judged
+on as unseen. Not here: upload selection, which is the device's.
 """
 
 from __future__ import annotations

@@ -125,11 +125,10 @@ def run_open(
     make_adapter: MakeAdapter, bundle: Bundle, images: Images, teacher: nn.Module | None = None, **cema: float
 ) -> JobResult:
     """A job with the gate open."""
+    settings = msgspec.structs.replace(CemaSettings(student_learning_rate=1e-4), **cema)
     adapter = make_adapter(
         teacher,
-        settings=msgspec.structs.replace(
-            SETTINGS_OF_TESTS, cema=CemaSettings(**({"student_learning_rate": 1e-4} | cema))
-        ),  # type: ignore[arg-type]
+        settings=msgspec.structs.replace(SETTINGS_OF_TESTS, cema=settings),
         max_source_loss=1.0,
         confidence_z=-9.0,
         min_agreement_gain=-9.0,
