@@ -153,6 +153,10 @@ class LocalDevice:
         """Let deadlines fire."""
         self._handle(ev.Tick(), now)
 
+    def stop(self) -> None:
+        """End on purpose, as a daemon does when it is told to; the object is of no more use."""
+        self._performer.perform(self.core.stop())
+
     def outgoing(self) -> list[tuple[str, bytes, bool]]:
         """Take the (topic, payload, retain) published since the last call."""
         messages, self._drawer.messages = self._drawer.messages, []

@@ -94,9 +94,12 @@ class Adaptation:
 
     @property
     def known_good(self) -> Running:
-        """What a restart should run: never a patch that is still on trial."""
+        """What a restart should run: never a patch that is still, or was just, on trial."""
         if self.trial.running and self._before is not None:
             return self._before
+        entry = self.running.entry
+        if entry is not None and entry.patch.values and not entry.confirmed:
+            return Running(None, self._source)
         return Running(self.running.entry, self.statistics.current)
 
     # Frames
@@ -157,7 +160,7 @@ class Adaptation:
     def _look_in_bank(self) -> list[Effect]:
         vector = self.tracker.signature.vector
         entry = self.bank.nearest(vector, self._config.domains.match_distance)
-        return self.adopt(entry) if entry is not None and entry.confirmed else []
+        return self.adopt(entry) if entry is not None else []
 
     # Patches
 
@@ -169,7 +172,9 @@ class Adaptation:
         header = entry.patch.header
         on_trial = now is not None and not entry.confirmed and bool(entry.patch.values)
         if on_trial and now is not None and not now.wall_s <= header.expires_s:
-            return [Log(f"patch {header.serial} of {header.cohort} expired before it was tried")]
+            note = Log(f"patch {header.serial} of {header.cohort} expired before it was tried")
+            standing = self.bank.standing(header.cohort)
+            return [note, *(self.adopt(standing, now) if standing is not None else [])]
         effects = self._abandon_trial(go_back=True)
         self.bank.touch(header.cohort)
         self._switch = Running(entry, self._start_statistics(entry))
@@ -182,23 +187,30 @@ class Adaptation:
             return entry.statistics
         return self.statistics.of_patch(entry.patch.values) if entry.patch.values else self._source
 
-    def to_base(self) -> list[Effect]:
-        """Back to the base for good: an operator's rollback. The present patch is blocked."""
-        digest = self.running.digest
-        effects = self._abandon_trial()
-        if digest:
+    def to_base(self, reason: str) -> list[Effect]:
+        """Back to the base for good: an operator's rollback.
+
+        Blocked is what runs or is about to run, and what a trial would go back to: the operator wants
+        neither. A trial ends with an outcome, so that the cloud does not wait for its verdict.
+        """
+        effects: list[Effect] = []
+        present = [r.digest for r in (self.running, self._switch, self._before) if r is not None]
+        if self.trial.active:
+            effects.append(StoreMessage(outcomes.of_trial(self.trial, "reverted", reason)))
+        effects += self._abandon_trial()
+        for digest in filter(None, dict.fromkeys(present)):
             self.block(digest)
         self._switch = Running(None, self._source)
         return effects + self._build(self._switch, keep_previous=False)
 
+    def stop(self) -> list[Effect]:
+        """The process ends on purpose: a trial that runs proves nothing and begins again another time."""
+        return self._abandon_trial(go_back=True)
+
     def block(self, digest: str) -> None:
-        """Never run this patch again; the one of its cohort that it was to replace is remembered instead."""
+        """Never run this patch again."""
         self.blocked.append(digest)
         self.bank.remove(digest)
-        held = (self._before or self.running).entry
-        good = held is not None and held.patch.digest not in self.blocked
-        if held is not None and good and self.bank.get(held.patch.header.cohort) is None:
-            self.bank.restore(held)
         self.must_commit = True
 
     def _abandon_trial(self, *, go_back: bool = False) -> list[Effect]:
@@ -249,12 +261,13 @@ class Adaptation:
         return effects
 
     def on_failed(self, token: int, reason: str) -> list[Effect]:
-        """A generation could not be built: what runs goes on running."""
+        """A generation could not be built: what runs goes on running; when nothing does, the base is next."""
         generation, effects = self.generations.failed(token)
         if generation is None:
             return effects
         effects.append(Log(f"a generation could not be built: {reason}"))
         switch, self._switch = self._switch, None
+        first = self.generations.running is None
         if self.trial.state is TrialState.BUILDING:
             self.trial.move(TrialEvent.BUILD_FAILED)
             effects.append(
@@ -262,6 +275,8 @@ class Adaptation:
             )
         if switch is not None and switch.digest:
             self.block(switch.digest)
+            if first:
+                effects += self.start(Running(None, self._source))
         return effects
 
     # Trial
@@ -275,7 +290,7 @@ class Adaptation:
         entry = self.running.entry
         if verdict == "" and entry is not None:
             self.trial.move(TrialEvent.PASS)
-            entry.confirmed = True
+            self.bank.confirm(entry)
             if not entry.signature.size:
                 entry.signature = self.tracker.signature.vector
             self._before = None

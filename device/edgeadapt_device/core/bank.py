@@ -35,63 +35,111 @@ class BankEntry:
     confirmed: bool = False
 
 
+@dataclass(slots=True)
+class _Shelf:
+    """What is remembered for one cohort: the patch that has proved itself, and a newer one to be tried."""
+
+    standing: BankEntry | None = None
+    candidate: BankEntry | None = None
+
+    def entries(self) -> tuple[BankEntry, ...]:
+        """The ones that are there, the standing one first."""
+        return tuple(e for e in (self.standing, self.candidate) if e is not None)
+
+
 class PatchBank:
-    """At most one entry per cohort, in order of use (the most recent last)."""
+    """Per cohort a standing entry and a candidate, in order of use (the most recent cohort last).
+
+    A candidate takes the standing one's place only when it is confirmed: until then a domain that
+    returns offline gets what worked before. "The base" needs no trial and stands at once.
+    """
 
     def __init__(self, calibration: Calibration, max_bytes: int) -> None:
         self._calibration = calibration
         self._max_bytes = max_bytes
-        self._entries: dict[str, BankEntry] = {}
+        self._shelves: dict[str, _Shelf] = {}
 
-    def put(self, patch: Patch, envelope: bytes) -> None:
+    def put(self, patch: Patch, envelope: bytes) -> BankEntry:
         """Remember a newer patch of its cohort; the domain's signature is kept when the new one has none."""
         cohort = patch.header.cohort
-        old = self._entries.pop(cohort, None)
+        old = self.get(cohort)
         signature = patch.signature
         if not signature.size and old is not None:
             signature = old.signature
-        self._entries[cohort] = BankEntry(patch, envelope, signature)
+        entry = BankEntry(patch, envelope, signature)
+        self.restore(entry)
+        if not patch.values:
+            self._shelves[cohort].candidate = None
+        self.touch(cohort)
         self._evict()
+        return entry
 
     def restore(self, entry: BankEntry) -> None:
-        """Put back an entry from before a restart."""
-        self._entries[entry.patch.header.cohort] = entry
+        """Put an entry where it belongs: what waits for its trial is a candidate, all else stands."""
+        shelf = self._shelves.setdefault(entry.patch.header.cohort, _Shelf())
+        if entry.confirmed or not entry.patch.values:
+            shelf.standing = entry
+        else:
+            shelf.candidate = entry
+
+    def confirm(self, entry: BankEntry) -> None:
+        """The entry passed its trial: it stands for its cohort from now on."""
+        entry.confirmed = True
+        self.restore(entry)
+        shelf = self._shelves[entry.patch.header.cohort]
+        if shelf.candidate is entry:
+            shelf.candidate = None
 
     def _evict(self) -> None:
-        while (
-            len(self._entries) > 1 and sum(len(e.envelope) for e in self._entries.values()) > self._max_bytes
-        ):
-            del self._entries[next(iter(self._entries))]
+        while len(self._shelves) > 1 and sum(len(e.envelope) for e in self.entries()) > self._max_bytes:
+            del self._shelves[next(iter(self._shelves))]
 
     def get(self, cohort: str) -> BankEntry | None:
-        """The cohort's entry, or None."""
-        return self._entries.get(cohort)
+        """The cohort's newest entry, or None."""
+        shelf = self._shelves.get(cohort)
+        return shelf.entries()[-1] if shelf is not None else None
+
+    def standing(self, cohort: str) -> BankEntry | None:
+        """The cohort's entry that has proved itself, or None."""
+        shelf = self._shelves.get(cohort)
+        return shelf.standing if shelf is not None else None
 
     def by_digest(self, digest: str) -> BankEntry | None:
         """The entry that holds this very patch, or None."""
-        return next((e for e in self._entries.values() if e.patch.digest == digest), None)
+        return next((e for e in self.entries() if e.patch.digest == digest), None)
 
     def touch(self, cohort: str) -> None:
         """Count an entry as used now."""
-        if cohort in self._entries:
-            self._entries[cohort] = self._entries.pop(cohort)
+        if cohort in self._shelves:
+            self._shelves[cohort] = self._shelves.pop(cohort)
 
     def remove(self, digest: str) -> None:
         """Forget a patch that proved harmful."""
-        self._entries = {c: e for c, e in self._entries.items() if e.patch.digest != digest}
+        for shelf in self._shelves.values():
+            if shelf.standing is not None and shelf.standing.patch.digest == digest:
+                shelf.standing = None
+            if shelf.candidate is not None and shelf.candidate.patch.digest == digest:
+                shelf.candidate = None
+        self._shelves = {cohort: shelf for cohort, shelf in self._shelves.items() if shelf.entries()}
 
     def nearest(self, vector: FloatArray, max_distance: float) -> BankEntry | None:
-        """The entry whose domain is nearest to `vector` [S], unless the source is nearer or all are far."""
+        """The confirmed entry whose domain is nearest to `vector` [S].
+
+        None when the source is nearer, when all are far, or when the nearest asks for the base.
+        """
         found, best = (
             None,
             min(max_distance, distance(vector, self._calibration.signature_mean, self._calibration)),
         )
-        for entry in self._entries.values():
+        for shelf in self._shelves.values():
+            entry = shelf.standing
+            if entry is None:
+                continue
             away = distance(vector, entry.signature, self._calibration)
             if away < best:
                 found, best = entry, away
-        return found
+        return found if found is not None and found.patch.values else None
 
     def entries(self) -> tuple[BankEntry, ...]:
-        """All entries, the least recently used first."""
-        return tuple(self._entries.values())
+        """All entries, the least recently used cohort first; a candidate follows what it may replace."""
+        return tuple(entry for shelf in self._shelves.values() for entry in shelf.entries())

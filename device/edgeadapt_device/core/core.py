@@ -251,9 +251,8 @@ class DeviceCore:
     def _on_patch(self, accepted: Accepted, now: Instant) -> list[Effect]:
         self.adaptation.must_commit = True
         cohort = accepted.patch.header.cohort
-        self.adaptation.bank.put(accepted.patch, accepted.envelope)
-        entry = self.adaptation.bank.get(cohort)
-        if entry is None or cohort != self._intake.cohort_of(self.adaptation.tracker.segment):
+        entry = self.adaptation.bank.put(accepted.patch, accepted.envelope)
+        if cohort != self._intake.cohort_of(self.adaptation.tracker.segment):
             return [Log(f"patch {accepted.patch.header.serial} of {cohort} kept for later")]
         return self.adaptation.adopt(entry, now)
 
@@ -288,7 +287,7 @@ class DeviceCore:
     def _on_command(self, command: Command) -> list[Effect]:
         if command.action == "report":
             return [StoreMessage(self.adaptation.report())]
-        effects = self.adaptation.to_base()
+        effects = self.adaptation.to_base("rolled back by command")
         for digest in self.adaptation.blocked:
             self._intake.block(digest)
         return [*effects, Log("rolled back to the base by command")]
@@ -333,6 +332,10 @@ class DeviceCore:
         topic = topics.up(self._config.device.fleet, self._config.device.name, "metric")
         return PublishNow(topic, encode(message), False, 0)
 
+    def stop(self) -> list[Effect]:
+        """Last effects of a process that ends on purpose: leave a trial without a verdict, and commit."""
+        return [*self.adaptation.stop(), self.commit()]
+
     def commit(self) -> Effect:
         """The effect that makes the present state durable."""
         self.adaptation.must_commit = False
@@ -361,6 +364,6 @@ class DeviceCore:
             connected=self._delivery.connected,
             refusals=tuple(self._refusals),
             quarantined=self._quarantined,
-            updates=adaptation.statistics.revision,
+            updates=adaptation.statistics.updates,
             latency_ms=self._latency_ms,
         )

@@ -126,6 +126,27 @@ def test_a_device_cut_off_in_mid_trial_starts_as_before_and_reports(tiny: Bundle
     assert third.outcomes == [], "a cut-off trial is reported once"
 
 
+def test_a_clean_stop_in_mid_trial_proves_nothing_and_the_trial_begins_again(
+    tiny: Bundle, tmp_path: Path
+) -> None:
+    outbox = MemoryOutbox()
+    device = Rig(tiny, store=GenerationStore(tmp_path), outbox=outbox)
+    device.assign()
+    envelope = sealed(tiny, rig.harmless(tiny))
+    device.publish(envelope)
+    device.play(rig.frames(10))
+    assert device.device.view(device.now).trial == "running"
+    device.device.stop()
+
+    again = Rig(tiny, store=GenerationStore(tmp_path), outbox=outbox, start_mono_s=500.0)
+    again.sync()
+    assert (again.generation, again.outcomes) == ("base", [])
+    again.assign()
+    again.play(rig.frames(70))
+    assert [o.state for o in again.outcomes] == ["trial", "confirmed"]
+    assert again.generation == sha256_hex(envelope)[:12]
+
+
 def test_an_update_cut_off_in_mid_trial_goes_back_to_the_confirmed_patch(
     tiny: Bundle, tmp_path: Path
 ) -> None:
@@ -201,3 +222,15 @@ def test_a_second_trial_starts_with_no_evidence_of_the_first() -> None:
     trial.move(TrialEvent.FAIL)
     trial.start(Candidate("c", 2, "d2", ""), now)
     assert trial.evidence.frames == 0
+
+
+def test_what_a_shift_takes_off_trial_is_not_what_a_restart_runs(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.assign()
+    device.publish(sealed(tiny, rig.harmless(tiny)))
+    device.play(rig.frames(10))
+    adaptation = device.device.core.adaptation
+    assert adaptation.trial.running
+    # The shift's first step; the base is still to be built when the state is committed.
+    adaptation._abandon_trial()
+    assert adaptation.known_good.digest == ""
