@@ -82,7 +82,8 @@ class CohortConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_frames: int = 16
     # A cohort's centroid remembers this many frames.
     centroid_frames: int = 4096
-    # Beyond this many cohorts a segment that fits none stays unassigned.
+    # With this many cohorts, a new domain takes the place of one that nobody is in and that has no patch;
+    # while there is none, its segment stays unassigned.
     max_cohorts: int = 256
     # Upload budget sent to devices with their cohort; leave it out to keep the device's own.
     budget_bytes_per_hour: int | None = None

@@ -23,6 +23,7 @@ from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import (
     CommitMessage,
     Effect,
+    ForgetCohort,
     OutboundEffect,
     Quarantine,
     Save,
@@ -136,6 +137,8 @@ class Performer:
                 waiting.extend(core.handle(Committed(effect.row, fresh, arrival), now))
             elif isinstance(effect, Save):
                 self._store.save(effect.record)
+            elif isinstance(effect, ForgetCohort):
+                self._store.forget_cohort(effect.cohort)
             elif isinstance(effect, Quarantine):
                 self._store.quarantine(effect, now.wall_s)
             else:

@@ -5,8 +5,9 @@ cohort within `join_distance`, else it founds one; it leaves only when a later r
 `leave_distance` (hysteresis, so that noise moves nobody back and forth). Both grow by the distance that
 two windows of one domain have by chance, so a short first window does not split a domain. If it does,
 a segment that is alone in its cohort joins another as soon as a longer window shows that they are one.
-Names are stable and numbers are never used again. Distances are `edgeadapt.signature.distance`, in
-source standard deviations.
+Names are stable and numbers are never used again. When there is no room for another, one that nobody is
+in and nothing was made for has to go (`core.core` chooses it). Distances are
+`edgeadapt.signature.distance`, in source standard deviations.
 Not here: samples and statistics (`core.pool`), messages to devices (`core.members`).
 """
 
@@ -74,6 +75,19 @@ class Cohorts:
         self.segments[key] = name
         self._move_centroid(name, report)
         return name
+
+    def lacks_room(self, report: SignatureRow) -> bool:
+        """True when the report's domain is a new one and there are as many cohorts as there may be."""
+        if len(self.rows) < self.config.max_cohorts or report.frames < self.config.min_frames:
+            return False
+        key = (report.origin.device, report.origin.outbox, report.segment)
+        return not (self._stay(key, report) or self._nearest(report))
+
+    def forget(self, cohort: str) -> None:
+        """Let a cohort go; its segments have none then."""
+        del self.rows[cohort]
+        self._inside.pop(cohort, None)
+        self.segments = {key: name for key, name in self.segments.items() if name != cohort}
 
     def drift(self, cohort: str) -> float:
         """Distance of a cohort's centroid from the source, in source standard deviations."""

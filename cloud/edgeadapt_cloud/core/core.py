@@ -20,7 +20,7 @@ from edgeadapt.errors import TrustError
 from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.core.acks import AckBatcher
 from edgeadapt_cloud.core.cohorts import Cohorts
-from edgeadapt_cloud.core.effects import CommitMessage, Effect, Note, Quarantine, Save
+from edgeadapt_cloud.core.effects import CommitMessage, Effect, ForgetCohort, Note, Quarantine, Save
 from edgeadapt_cloud.core.events import (
     BrokerConnected,
     Committed,
@@ -168,12 +168,13 @@ class CloudCore:
         device, key = row.origin.device, (row.origin.device, row.origin.outbox, row.segment)
         if self.members.outdated(row):
             return []
+        effects = self._make_room(device) if self.cohorts.lacks_room(row) else []
         cohort = self.cohorts.place(row)
         if cohort is None:
-            return []
+            return effects
         before = self.members.cohort_of(device)
         self.pool.assign(key, cohort)
-        effects: list[Effect] = [Save(self.cohorts.rows[cohort])]
+        effects.append(Save(self.cohorts.rows[cohort]))
         effects += [Save(record) for record in self.members.reported(row, cohort, now)]
         if before is not None and before != self.members.cohort_of(device):
             if self.release.canary(before) == device:
@@ -182,6 +183,22 @@ class CloudCore:
         effects += self._offer(cohort, now)
         effects += self.members.assign(device, row, cohort, self.release.of(cohort).listener)
         return effects + self._launcher.launch([cohort], now)
+
+    def _make_room(self, device: str) -> list[Effect]:
+        """Let go of the least of the cohorts that nobody is in and nothing was made for."""
+        idle = [
+            row.cohort
+            for row in self.cohorts.rows.values()
+            if row.serial == 0 and not self.members.present(row.cohort) and not self.jobs.busy(row.cohort)
+        ]
+        if not idle:
+            self.counters["unplaced"] += 1
+            full = f"{len(self.cohorts.rows)} cohorts are all there may be"
+            return [Note(f"{device} is in a new domain and stays without a cohort: {full}")]
+        least = min(idle, key=self.pool.count)
+        for part in (self.cohorts, self.pool, self.members):
+            part.forget(least)
+        return [ForgetCohort(least), Note(f"{least}: let go, to make room for a new domain")]
 
     def _offer(self, cohort: str, now: Instant) -> list[Effect]:
         """Find a canary for a waiting patch; tell the device that is one, and the one that was."""

@@ -23,6 +23,13 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetCohort:
+    """Take a cohort out of the store; its segments have none then. Jobs and messages stay."""
+
+    cohort: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantine:
     """Count a bad message under `reason` and keep its beginning for a look."""
 
@@ -56,6 +63,6 @@ class Note:
     text: str
 
 
-Effect = CommitMessage | Save | Quarantine | Publish | StartJob | Note
-StoreEffect = CommitMessage | Save | Quarantine
+Effect = CommitMessage | Save | ForgetCohort | Quarantine | Publish | StartJob | Note
+StoreEffect = CommitMessage | Save | ForgetCohort | Quarantine
 OutboundEffect = Publish | StartJob | Note

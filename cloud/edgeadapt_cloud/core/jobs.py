@@ -39,12 +39,16 @@ class Jobs:
 
     def due(self, cohort: CohortRow, samples: int) -> bool:
         """True when the cohort has grown enough for a job and none of its jobs is running."""
-        if any(row.cohort == cohort.cohort for row in self.running.values()):
+        if self.busy(cohort.cohort):
             return False
         if cohort.samples_at_job == 0:
             return samples >= self.config.min_new
         step = max(cohort.samples_at_job * (self.config.growth - 1.0), self.config.min_new / 4)
         return samples >= cohort.samples_at_job + step
+
+    def busy(self, cohort: str) -> bool:
+        """True while a job of the cohort is running."""
+        return any(row.cohort == cohort for row in self.running.values())
 
     def room(self) -> bool:
         """True when another job may run."""

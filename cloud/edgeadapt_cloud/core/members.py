@@ -18,6 +18,9 @@ from edgeadapt_cloud.core.effects import Effect, Publish, Save
 from edgeadapt_cloud.core.pool import Statistics, pooled
 from edgeadapt_cloud.core.rows import DeviceRow, Record, SegmentRow, SignatureRow
 
+# Of one device in one cohort: the newest counts, and the next ones when that turns out to lie elsewhere.
+REPORTS_KEPT = 4
+
 
 class Members:
     """All devices ever heard of."""
@@ -29,7 +32,8 @@ class Members:
         self.rows: dict[str, DeviceRow] = {}
         self._cohort: dict[str, str] = {}
         self._inside: dict[str, set[str]] = {}
-        self._reports: dict[str, dict[str, SignatureRow]] = {}
+        # Cohort to the newest reports of its segments, oldest first, a few of every device.
+        self._reports: dict[str, dict[SegmentKey, SignatureRow]] = {}
 
     def restore(
         self,
@@ -41,15 +45,14 @@ class Members:
         for row in devices:
             cohort = segments.get((row.device, row.outbox, row.segment))
             if cohort is None:
-                # It was last seen under another bundle: what it was told then must not be sent again.
-                row = replace(row, outbox="", segment=-1, assigned=b"")
+                row = _nowhere(row)
             self.rows[row.device] = row
             if cohort is not None:
                 self._move(row.device, cohort)
         for report in reports:
             cohort = segments.get(_key(report))
             if cohort is not None:
-                self._reports.setdefault(cohort, {})[report.origin.device] = report
+                self._keep(report, cohort)
 
     def heard(self, device: str, message: Status | Metric, now: Instant) -> list[Record]:
         """A status or a metric: the changed row. The death of an older session changes nothing."""
@@ -71,25 +74,29 @@ class Members:
 
     def outdated(self, report: SignatureRow) -> bool:
         """True when a newer report of the same segment is already known."""
-        origin = report.origin
-        known = [kept for reports in self._reports.values() if (kept := reports.get(origin.device))]
-        return any(_key(kept) == _key(report) and kept.origin.sequence > origin.sequence for kept in known)
+        key = _key(report)
+        known = [kept for reports in self._reports.values() if (kept := reports.get(key))]
+        return any(kept.origin.sequence > report.origin.sequence for kept in known)
 
     def reported(self, report: SignatureRow, cohort: str, now: Instant) -> list[Record]:
         """A segment was placed in a cohort: the changed rows."""
         device, key = report.origin.device, _key(report)
-        for name, reports in self._reports.items():
-            kept = reports.get(device)
-            if kept is not None and name != cohort and _key(kept) == key:
-                del reports[device]
-                break
-        self._reports.setdefault(cohort, {})[device] = report
+        for reports in self._reports.values():
+            reports.pop(key, None)
+        self._keep(report, cohort)
         row = replace(self._row(device), online=True, seen_s=now.wall_s)
         if row.outbox != report.origin.outbox or report.segment >= row.segment:
             row = replace(row, outbox=report.origin.outbox, segment=report.segment)
             self._move(device, cohort)
         self.rows[device] = row
         return [row, SegmentRow(*key, cohort)]
+
+    def forget(self, cohort: str) -> None:
+        """A cohort is no more: whose newest segment was in it is nowhere."""
+        self._reports.pop(cohort, None)
+        for device in self._inside.pop(cohort, set()):
+            del self._cohort[device]
+            self.rows[device] = _nowhere(self.rows[device])
 
     def cohort_of(self, device: str) -> str | None:
         """The cohort of a device's newest segment."""
@@ -101,7 +108,8 @@ class Members:
 
     def statistics(self, cohort: str) -> Statistics | None:
         """Its devices' newest statistics, pooled."""
-        return pooled(self._reports.get(cohort, {}).values())
+        newest = {report.origin.device: report for report in self._reports.get(cohort, {}).values()}
+        return pooled(newest.values())
 
     def assign(self, device: str, report: SignatureRow, cohort: str, listener: str) -> list[Effect]:
         """Answer a report: the cohort of its segment."""
@@ -124,6 +132,13 @@ class Members:
     def retained(self) -> list[Publish]:
         """What the broker should hold for the devices."""
         return [self._publish(row.device, row.assigned, True) for row in self.rows.values() if row.assigned]
+
+    def _keep(self, report: SignatureRow, cohort: str) -> None:
+        reports = self._reports.setdefault(cohort, {})
+        reports[_key(report)] = report
+        mine = [key for key in reports if key[0] == report.origin.device]
+        for key in mine[:-REPORTS_KEPT]:
+            del reports[key]
 
     def _assign(self, cohort: str, segment: int, device: str, listener: str) -> bytes:
         return encode(
@@ -148,6 +163,11 @@ class Members:
             self._inside[before].discard(device)
         self._cohort[device] = cohort
         self._inside.setdefault(cohort, set()).add(device)
+
+
+def _nowhere(row: DeviceRow) -> DeviceRow:
+    """Its cohort is of another bundle, or is no more: what it was told there must not be sent again."""
+    return replace(row, outbox="", segment=-1, assigned=b"")
 
 
 def _key(report: SignatureRow) -> SegmentKey:

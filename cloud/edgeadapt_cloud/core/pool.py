@@ -67,11 +67,17 @@ class Pool:
         self._cohort_of[key] = cohort
         samples = self._members.setdefault(key, [])
         if before is not None:
-            for sample in samples:
-                if self._newest[before].pop(sample.sha256, None) is not None:
-                    self._count[before] -= 1
+            self._leave(before, samples)
         samples += self._waiting.pop(key, [])
         self._join(cohort, samples)
+
+    def forget(self, cohort: str) -> None:
+        """The cohort is no more: the samples of its segments wait again."""
+        for key in [key for key, name in self._cohort_of.items() if name == cohort]:
+            del self._cohort_of[key]
+            self._waiting[key] = self._members.pop(key, [])
+        self._newest.pop(cohort, None)
+        self._count.pop(cohort, None)
 
     def count(self, cohort: str) -> int:
         """How many different samples the cohort has had."""
@@ -94,6 +100,21 @@ class Pool:
         if len(newest) > 2 * self._keep:
             kept = self.newest(cohort, self._keep)
             self._newest[cohort] = {ref.sha256: ref for ref in kept}
+
+    def _leave(self, cohort: str, samples: Iterable[SampleRef]) -> None:
+        """Take samples out, but for the data that another segment of the cohort holds too."""
+        held: dict[str, SampleRef] = {}
+        for key, name in self._cohort_of.items():
+            for sample in self._members.get(key, ()) if name == cohort else ():
+                first = held.setdefault(sample.sha256, sample)
+                held[sample.sha256] = min(first, sample, key=lambda ref: ref.arrival)
+        newest = self._newest[cohort]
+        for digest in {sample.sha256 for sample in samples} & newest.keys():
+            if digest in held:
+                newest[digest] = held[digest]
+            else:
+                del newest[digest]
+                self._count[cohort] -= 1
 
     def _trimmed(self, samples: list[SampleRef]) -> list[SampleRef]:
         if len(samples) >= 2 * self._keep:

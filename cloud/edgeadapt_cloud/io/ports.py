@@ -25,6 +25,10 @@ class Store(Protocol):
         """Keep a record in place of the one with the same key."""
         ...
 
+    def forget_cohort(self, cohort: str) -> None:
+        """Take out a cohort and what says which segments are in it."""
+        ...
+
     def quarantine(self, item: Quarantine, received_s: float) -> None:
         """Count a bad message and keep its beginning."""
         ...

@@ -142,6 +142,11 @@ class SqliteStore:
             key = (record.cohort, record.serial, record.digest, record.stage.value)
             self._put("patches", *key, encode_row(record))
 
+    def forget_cohort(self, cohort: str) -> None:
+        """Take out a cohort and what says which segments are in it."""
+        self._run("DELETE FROM cohorts WHERE cohort = ?", cohort)
+        self._run("DELETE FROM segments WHERE cohort = ?", cohort)
+
     def quarantine(self, item: Quarantine, received_s: float) -> None:
         """Count a bad message and keep its beginning; the oldest beyond the limit are let go."""
         topic = item.topic.encode("utf-8", "replace").decode()[:512]

@@ -1,0 +1,77 @@
+"""Samples that move between cohorts, and what a cohort keeps in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeadapt.clock import Instant
+from edgeadapt_cloud.core.members import Members
+from edgeadapt_cloud.core.pool import MAX_WEIGHT_FRAMES, Pool, SampleRef, pooled
+from edgeadapt_cloud.core.rows import Origin, SignatureRow
+
+ONE, TWO = ("one", "box", 1), ("two", "box", 1)
+NOW = Instant(0.0, 0.0)
+
+
+def ref(arrival: int, data: str | None = None) -> SampleRef:
+    """A sample, by default one of its own."""
+    return SampleRef(arrival, data or f"data {arrival}", "adapt")
+
+
+def report(device: str, segment: int, mean: float, frames: int = 10, sequence: int = 1) -> SignatureRow:
+    """A report of one channel."""
+    value = np.array([mean], np.float32)
+    return SignatureRow(Origin(device, "box", sequence), segment, frames, value, value, value * 0 + 1, 0.0)
+
+
+def test_moving_segment_leaves_what_another_segment_holds_too() -> None:
+    pool = Pool(100)
+    for key in (ONE, TWO):
+        pool.assign(key, "a")
+    pool.add(ONE, ref(1, "both"))
+    pool.add(TWO, ref(2, "both"))
+    pool.add(ONE, ref(3))
+    assert pool.count("a") == 2
+    pool.assign(ONE, "b")
+    assert (pool.count("a"), pool.count("b")) == (1, 2)
+    assert pool.newest("a", 9) == [ref(2, "both")]
+    pool.assign(TWO, "b")
+    assert (pool.count("a"), pool.count("b")) == (0, 2)
+    assert pool.newest("a", 9) == []
+
+
+def test_only_the_newest_of_a_segment_stay_in_memory() -> None:
+    pool = Pool(4)
+    for arrival in range(20):
+        pool.add(ONE, ref(arrival))
+    assert pool.waiting() <= 8, "while the segment has no cohort"
+    for key in (ONE, TWO):
+        pool.assign(key, "a")
+    for arrival in range(20, 60):
+        pool.add(TWO, ref(arrival))
+    assert [sample.arrival for sample in pool.newest("a", 4)] == [56, 57, 58, 59]
+    pool.assign(TWO, "b")
+    assert pool.count("b") <= 8, "of a segment that moves, only what was kept comes along"
+
+
+def test_statistics_of_a_device_weigh_no_more_than_their_average_remembers() -> None:
+    found = pooled([report("one", 1, 0.0, MAX_WEIGHT_FRAMES), report("two", 1, 1.0, 1 << 40)])
+    assert found is not None
+    assert found.mean[0] == 0.5
+
+
+def test_cohort_falls_back_to_a_devices_older_segment_when_the_newest_moves_away() -> None:
+    members = Members("fleet", "bundle", None)
+    members.reported(report("one", 1, 1.0), "a", NOW)
+    members.reported(report("one", 2, 5.0, sequence=2), "a", NOW)
+    newest = members.statistics("a")
+    assert newest is not None
+    assert (newest.mean[0], newest.devices) == (5.0, 1), "one report of a device counts"
+    members.reported(report("one", 2, 5.0, sequence=3), "b", NOW)
+    older = members.statistics("a")
+    assert older is not None
+    assert older.mean[0] == 1.0
+    again = Members("fleet", "bundle", None)
+    reports = [report("one", 1, 1.0), report("one", 2, 5.0, sequence=3)]
+    again.restore([], reports, {("one", "box", 1): "a", ("one", "box", 2): "b"})
+    assert again.statistics("a") is not None
