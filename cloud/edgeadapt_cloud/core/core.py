@@ -185,11 +185,13 @@ class CloudCore:
         return effects + self._launcher.launch([cohort], now)
 
     def _make_room(self, device: str) -> list[Effect]:
-        """Let go of the least of the cohorts that nobody is in and nothing was made for."""
+        """Let go of the least of the cohorts that nobody else is in and nothing was made for."""
         idle = [
             row.cohort
             for row in self.cohorts.rows.values()
-            if row.serial == 0 and not self.members.present(row.cohort) and not self.jobs.busy(row.cohort)
+            if row.serial == 0
+            and not self.members.present(row.cohort) - {device}
+            and not self.jobs.busy(row.cohort)
         ]
         if not idle:
             self.counters["unplaced"] += 1
