@@ -35,6 +35,8 @@ class OwnStatistics:
         self._config = config
         self._source = (bundle.calibration.norm_mean, bundle.calibration.norm_var)
         self._estimator = NormEstimator(*self._source, config)
+        #: Updates since this object was made; `revision` counts those under the patch in force.
+        self.updates = 0
         self._history: deque[tuple[FloatArray, FloatArray]] = deque(maxlen=_SETTLED_LAG)
         self.restart("", *self._source)
         #: False when nothing in the model, or in the configuration, lets statistics move it.
@@ -72,6 +74,7 @@ class OwnStatistics:
             return False
         self._history.append((self._estimator.mean, self._estimator.var))
         self.revision += 1
+        self.updates += 1
         return True
 
     @property
