@@ -26,7 +26,7 @@ from edgeadapt.errors import EdgeAdaptError, TransportError
 from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import Note, OutboundEffect, Publish, StartJob
-from edgeadapt_cloud.core.events import Event, Tick
+from edgeadapt_cloud.core.events import BrokerConnected, Event, Tick
 from edgeadapt_cloud.core.job import AdapterPort
 from edgeadapt_cloud.io.blobs import FolderBlobs
 from edgeadapt_cloud.io.lock import StateLock
@@ -113,7 +113,8 @@ class Service:
         log.info("serving fleet %s, bundle %s", self._config.cloud.fleet, self._bundle.digest[:12])
         while not stop.is_set():
             batch = self._take(performer.core.next_deadline())
-            for effect in self._perform(performer, [*batch, Tick()], stop):
+            news = [BrokerConnected()] if link.take_new_session() else []
+            for effect in self._perform(performer, [*news, *batch, Tick()], stop):
                 if isinstance(effect, Publish):
                     link.publish(effect)
                 elif isinstance(effect, StartJob):

@@ -184,3 +184,17 @@ def test_second_service_on_the_same_folder_is_refused(broker: Broker, tmp_path: 
                 threading.Event()
             )
     radio.close()
+
+
+def test_broker_that_forgot_everything_is_told_again(broker: Broker, tmp_path: Path) -> None:
+    device, radio = DeviceDouble("told"), Radio(broker.port, "told")
+    with running(tmp_path / "state", settings(broker.port, "cloud-told"), FixedAdapter()):
+        radio.send(*device.signature())
+        radio.until(lambda seen: seen.assign is not None)
+    radio.close()
+    (tmp_path / "log").mkdir()
+    with Broker.start(log_dir=tmp_path / "log") as other:
+        radio = Radio(other.port, "told")
+        with running(tmp_path / "state", settings(other.port, "cloud-told"), FixedAdapter()):
+            radio.until(lambda seen: seen.assign is not None)
+        radio.close()

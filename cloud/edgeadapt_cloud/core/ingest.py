@@ -85,13 +85,16 @@ class Ingest:
             message = decode(payload, KINDS[where.kind])
         except WireError as error:
             raise Rejected("malformed", str(error)) from error
-        _check_bounds(message)
         if isinstance(message, (Status, Metric)):
+            _check_bounds(message, None)
             return Heard(where.device, message)
         assert isinstance(message, (Sample, SignatureReport, Outcome))
-        if not message.outbox:
-            raise Rejected("out-of-range", "outbox is empty")
+        if not 0 < len(message.outbox) <= MAX_NAME or not 0 <= message.sequence <= MAX_INTEGER:
+            raise Rejected(
+                "out-of-range", f"no outbox and sequence: {message.outbox[:16]!r}, {message.sequence}"
+            )
         origin = Origin(where.device, message.outbox, message.sequence)
+        _check_bounds(message, origin)
         if isinstance(message, Sample):
             return self._sample(origin, message)
         if isinstance(message, SignatureReport):
@@ -158,16 +161,16 @@ class Ingest:
         return SignatureRow(origin, report.segment, report.frames, vector, mean, var, report.drift)
 
 
-def _check_bounds(message: Message) -> None:
-    """Integers that a database can hold, names of a sane length."""
+def _check_bounds(message: Message, origin: Origin | None) -> None:
+    """Integers that a database can hold, names of a sane length; `origin` is who may be acknowledged."""
     for name in message.__struct_fields__:
         value = getattr(message, name)
         if isinstance(value, int) and not 0 <= value <= MAX_INTEGER:
             if name == "budget_left_bytes" and -MAX_INTEGER <= value < 0:
                 continue  # a device that has overdrawn its budget says so
-            raise Rejected("out-of-range", f"{name} is {value}")
+            raise Rejected("out-of-range", f"{name} is {value}", origin)
         if isinstance(value, str) and name != "reason" and len(value) > MAX_NAME:
-            raise Rejected("out-of-range", f"{name} has {len(value)} characters")
+            raise Rejected("out-of-range", f"{name} has {len(value)} characters", origin)
 
 
 def _image_fault(codec: str, data: bytes, height: int, width: int, channels: int) -> str:

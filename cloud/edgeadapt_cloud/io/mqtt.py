@@ -3,7 +3,7 @@
 QoS 1 and a persistent session, so the broker keeps messages while the service is away; what counts is
 the application acknowledgement all the same. Callbacks only enqueue and never raise: an exception in one
 would kill paho's thread while the client still looks connected. A full inbox drops messages; the devices
-send them again.
+send them again. That a session began is never dropped: it waits outside the inbox until it is asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from edgeadapt.errors import ConfigError
 from edgeadapt.wire.topics import ROOT
 from edgeadapt_cloud.config import MqttSection
 from edgeadapt_cloud.core.effects import Publish
-from edgeadapt_cloud.core.events import BrokerConnected, Event, MessageArrived
+from edgeadapt_cloud.core.events import Event, MessageArrived
 
 log = logging.getLogger("edgeadapt.cloud")
 
@@ -45,6 +46,7 @@ class MqttLink:
         self._filter = f"{ROOT}/{fleet}/+/up/#"
         self._inbox = inbox
         self._max_packet_bytes: int | None = None
+        self._new_session = threading.Event()
         self.connected = False
         self.dropped = 0
         self._unreachable_told = False
@@ -77,6 +79,13 @@ class MqttLink:
         """Disconnect and end paho's thread."""
         self._client.disconnect()
         self._client.loop_stop()
+
+    def take_new_session(self) -> bool:
+        """True once after every connection: what the broker should retain has to be published again."""
+        begun = self._new_session.is_set()
+        if begun:
+            self._new_session.clear()
+        return begun
 
     def publish(self, message: Publish) -> None:
         """Hand a message to the client; what it cannot take is logged and counted."""
@@ -121,7 +130,7 @@ class MqttLink:
             client.subscribe(self._filter, qos=1)
             self.connected, self._unreachable_told = True, False
             log.info("connected to %s:%d", self._settings.host, self._settings.port)
-            self._enqueue(BrokerConnected())
+            self._new_session.set()
         except Exception:
             log.exception("on connect")
 

@@ -58,6 +58,13 @@ def test_refused_message_is_quarantined_and_acknowledged() -> None:
     assert not cloud.store.snapshot().samples
 
 
+def test_number_that_no_database_holds_is_acknowledged_so_that_it_is_not_sent_for_ever() -> None:
+    cloud, device = local(), DeviceDouble("one")
+    cloud.deliver(*device.sample(segment=1 << 63), at(1))
+    assert sent(cloud).acks == {"one": {1}}
+    assert cloud.core.counters["quarantined.out-of-range"] == 1
+
+
 def test_unreadable_message_is_quarantined_and_nothing_is_sent() -> None:
     cloud = local()
     cloud.deliver(f"edgeadapt/v1/{FLEET}/one/up/sample", b"garbage", at(1))

@@ -116,11 +116,23 @@ def test_bad_signature_is_refused(changes: dict[str, Any], reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"sequence": 1 << 63}, {"sequence": -1}, {"segment": -1}, {"outbox": ""}, {"generation": "g" * 200}],
+    ("changes", "can_be_acknowledged"),
+    [
+        ({"sequence": 1 << 63}, False),
+        ({"sequence": -1}, False),
+        ({"outbox": ""}, False),
+        ({"outbox": "o" * 200}, False),
+        ({"segment": -1}, True),
+        ({"segment": 1 << 63}, True),
+        ({"generation": "g" * 200}, True),
+    ],
 )
-def test_numbers_and_names_that_a_database_cannot_hold_are_refused(changes: dict[str, Any]) -> None:
-    assert rejected(*DeviceDouble("cam").sample(**changes)).reason == "out-of-range"
+def test_numbers_and_names_that_a_database_cannot_hold_are_refused(
+    changes: dict[str, Any], can_be_acknowledged: bool
+) -> None:
+    error = rejected(*DeviceDouble("cam").sample(**changes))
+    assert error.reason == "out-of-range"
+    assert error.origin == (Origin("cam", "box", 1) if can_be_acknowledged else None)
 
 
 @pytest.mark.parametrize(
