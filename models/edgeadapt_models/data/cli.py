@@ -1,5 +1,6 @@
 """``edgeadapt data``: fetch image data, look at the corruptions, render streams of domains."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +18,25 @@ _root = click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder that holds the data set; by default where it is installed, else the cache.",
+)
+_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
+
+
+def _parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read "28x28": height and width in pixels."""
+    if value is None:
+        return None
+    match = _SIZE.fullmatch(value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a height and a width, as in 28x28", ctx, param)
+    return int(match[1]), int(match[2])
+
+
+_size = click.option(
+    "--size",
+    metavar="HEIGHTxWIDTH",
+    callback=_parse_size,
+    help="Resize the pictures of an image-folder, as in 28x28.",
 )
 _seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
 
@@ -39,9 +59,10 @@ def list_names() -> None:
 @group.command(short_help="Download and check a data set.")
 @click.argument("name")
 @_root
-def fetch(name: str, root: Path | None) -> None:
+@_size
+def fetch(name: str, root: Path | None, size: tuple[int, int] | None) -> None:
     """Download data set NAME if it is not here, check it, and say what is in it."""
-    dataset = load(name, root=root)
+    dataset = load(name, root=root, size=size)
     height, width, channels = dataset.image_shape
     click.echo(
         f"{dataset.name}: {len(dataset.train_labels)} training and {len(dataset.test_labels)} test images "
@@ -52,6 +73,7 @@ def fetch(name: str, root: Path | None) -> None:
 @group.command("corrupt", short_help="Draw the corruptions on a few test images.")
 @click.argument("name")
 @_root
+@_size
 @_seed
 @click.option("--images", type=click.IntRange(1, 8), default=3, show_default=True, help="Images per cell.")
 @click.option(
@@ -61,9 +83,11 @@ def fetch(name: str, root: Path | None) -> None:
     show_default=True,
     help="PNG to write.",
 )
-def corrupt_sheet(name: str, root: Path | None, seed: int, images: int, out: Path) -> None:
+def corrupt_sheet(
+    name: str, root: Path | None, size: tuple[int, int] | None, seed: int, images: int, out: Path
+) -> None:
     """Draw every corruption at every severity on a few test images of NAME, to look at."""
-    dataset = load(name, root=root)
+    dataset = load(name, root=root, size=size)
     contact_sheet(dataset.test_images[:images], seed).save(out, format="PNG")
     click.echo(f"wrote {out}")
 
@@ -76,11 +100,18 @@ def corrupt_sheet(name: str, root: Path | None, seed: int, images: int, out: Pat
 @click.option("--dataset", "name", default="fashion-mnist", show_default=True, help="With --domains.")
 @_seed
 @_root
+@_size
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to."
 )
 def render_stream(
-    spec: Path | None, domains: str | None, name: str, seed: int, root: Path | None, out: Path
+    spec: Path | None,
+    domains: str | None,
+    name: str,
+    seed: int,
+    root: Path | None,
+    size: tuple[int, int] | None,
+    out: Path,
 ) -> None:
     """Render a stream of domains to a folder.
 
@@ -107,7 +138,7 @@ def render_stream(
     if (spec is None) == (domains is None):
         raise click.UsageError("give --spec or --domains, one of them")
     stream = read_spec(spec) if spec else StreamSpec(name, parse_segments(domains or ""), seed)
-    rendered = _render_with_bar(stream, load(stream.dataset, root=root))
+    rendered = _render_with_bar(stream, load(stream.dataset, root=root, size=size))
     write(rendered, out)
     click.echo(f"wrote {len(rendered.frames)} frames of {', '.join(rendered.domain_names)} to {out}")
 

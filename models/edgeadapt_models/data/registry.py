@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from edgeadapt.errors import ConfigError
 from edgeadapt.registry import Registry
 from edgeadapt_models.data import cifar10, fashion_mnist, image_folder
 from edgeadapt_models.data.base import Dataset
@@ -20,20 +21,32 @@ def names() -> tuple[str, ...]:
     return _LOADERS.names()
 
 
-def load(name: str, *, root: Path | None = None, cache_dir: Path | None = None) -> Dataset:
+def load(
+    name: str,
+    *,
+    root: Path | None = None,
+    cache_dir: Path | None = None,
+    size: tuple[int, int] | None = None,
+) -> Dataset:
     """Read data set ``name`` into memory, downloading it once where it has a public home.
 
     Args:
         name: one of :func:`names`.
         root: the folder that holds it; None: the place it is usually installed, else the cache.
         cache_dir: where downloads are kept; None: :func:`default_cache_dir`.
+        size: ``(height, width)`` that the pictures of an image-folder are resized to.
 
     Raises:
-        ConfigError: unknown name, or files that are not what they should be.
+        ConfigError: unknown name, a size for a set that has its own, or files not as they should be.
         TransportError: it had to be downloaded and could not be.
     """
     loader = _LOADERS.get(name)
-    return loader(root or default_root(name), cache_dir or default_cache_dir())
+    root, cache_dir = root or default_root(name), cache_dir or default_cache_dir()
+    if size is None:
+        return loader(root, cache_dir)
+    if name != image_folder.NAME:
+        raise ConfigError(f"data set {name!r} has a size of its own; a size is for {image_folder.NAME}")
+    return image_folder.load(root, cache_dir, size)
 
 
 _LOADERS.add(fashion_mnist.NAME, fashion_mnist.load)

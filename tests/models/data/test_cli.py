@@ -12,7 +12,7 @@ from PIL import Image
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.data.cli import group, read_spec
 from edgeadapt_models.data.stream_files import read
-from tests.models.data.test_image_folder import fill
+from tests.models.data.test_image_folder import fill, put
 
 
 def run(*arguments: str) -> str:
@@ -73,6 +73,20 @@ def test_a_wrong_spec_names_the_file_and_the_fault(tmp_path: Path, text: str, me
     with pytest.raises(ConfigError, match=message) as caught:
         read_spec(path)
     assert "wrong.toml" in str(caught.value)
+
+
+def test_a_size_makes_pictures_of_two_sizes_one_set(tmp_path: Path) -> None:
+    fill(tmp_path)
+    put(tmp_path / "test" / "dog" / "odd.png", height=20, width=20)
+    common = ["--root", str(tmp_path), "--size", "16x18"]
+    assert "of 16x18x3" in run("fetch", "image-folder", *common)
+    run(
+        "render", "--dataset", "image-folder", "--domains", "fog:5:3", *common, "--out", str(tmp_path / "out")
+    )
+    assert read(tmp_path / "out").frames.shape == (3, 16, 18, 3)
+    result = CliRunner().invoke(group, ["fetch", "image-folder", "--size", "16"])
+    assert result.exit_code == 2
+    assert "as in 28x28" in result.output
 
 
 def test_render_wants_one_description(tmp_path: Path) -> None:
