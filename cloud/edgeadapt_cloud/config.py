@@ -5,6 +5,7 @@ Structs and their checks only: reading the file and the environment belongs to `
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -157,28 +158,90 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rollout: RolloutConfig = RolloutConfig()
 
 
+# Beyond this, a number fits neither a database nor a clock.
+_LARGEST = float(1 << 53)
+_AT_LEAST = {
+    "cloud.batch": 1,
+    "cloud.ack_delay_s": 0,
+    "cloud.quarantine_kept": 0,
+    "mqtt.port": 1,
+    "mqtt.keepalive_s": 1,
+    "mqtt.session_expiry_s": 0,
+    "mqtt.reconnect_max_s": 1,
+    "mqtt.inbox": 1,
+    "cohorts.min_frames": 1,
+    "cohorts.centroid_frames": 8,
+    "cohorts.max_cohorts": 1,
+    "cohorts.budget_bytes_per_hour": 0,
+    "jobs.min_new": 1,
+    "jobs.max_concurrent": 1,
+    "jobs.min_drift": 0,
+    "rollout.max_reverted_share": 0,
+    "rollout.min_reverted": 1,
+}
+_MORE_THAN = {
+    "cohorts.join_distance": 0,
+    "jobs.growth": 1,
+    "rollout.canary_deadline_s": 0,
+    "rollout.patch_lifetime_s": 0,
+}
+_AT_MOST = {
+    "mqtt.port": 65535,
+    "mqtt.keepalive_s": 65535,
+    "mqtt.session_expiry_s": 0xFFFFFFFF,
+    "rollout.max_reverted_share": 1,
+}
+_NEVER_EMPTY = {
+    "cloud.state_dir",
+    "mqtt.host",
+    "bundle.path",
+    "bundle.student",
+    "bundle.teacher",
+    "bundle.dataset",
+    "strategy.name",
+    "signing.key",
+}
+
+
 def check(config: CloudConfig) -> CloudConfig:
     """Return `config`; raises ConfigError that names the key whose value makes no sense."""
     check_name(config.cloud.fleet, "cloud.fleet")
     check_name(config.mqtt.client_id, "mqtt.client_id")
-    rules = (
-        ("cloud.batch: must be at least 1", config.cloud.batch >= 1),
-        ("cloud.ack_delay_s: must not be negative", config.cloud.ack_delay_s >= 0),
-        ("mqtt.port: must be 1 to 65535", 0 < config.mqtt.port < 65536),
-        ("cohorts.join_distance: must be positive", config.cohorts.join_distance > 0),
-        (
-            "cohorts.leave_distance: must be at least join_distance",
-            config.cohorts.leave_distance >= config.cohorts.join_distance,
-        ),
-        ("cohorts.centroid_frames: must be at least 8", config.cohorts.centroid_frames >= 8),
-        ("jobs.min_new: must be at least 1", config.jobs.min_new >= 1),
-        ("jobs.growth: must be more than 1", config.jobs.growth > 1),
-        ("jobs.max_samples: must be at least min_new", config.jobs.max_samples >= config.jobs.min_new),
-        ("jobs.max_concurrent: must be at least 1", config.jobs.max_concurrent >= 1),
-        ("rollout.canary_deadline_s: must be positive", config.rollout.canary_deadline_s > 0),
-        ("rollout.max_reverted_share: must be 0 to 1", 0 <= config.rollout.max_reverted_share <= 1),
-    )
-    for message, holds in rules:
-        if not holds:
-            raise ConfigError(message)
+    for key, value in _leaves(msgspec.structs.asdict(config)):
+        fault = _fault(key, value)
+        if fault:
+            raise ConfigError(f"{key}: {fault}")
+    if config.cohorts.leave_distance < config.cohorts.join_distance:
+        raise ConfigError("cohorts.leave_distance: must be at least join_distance")
+    if config.jobs.max_samples < config.jobs.min_new:
+        raise ConfigError("jobs.max_samples: must be at least min_new")
     return config
+
+
+def _leaves(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its dotted key, those of options included."""
+    for name, value in section.items():
+        if isinstance(value, msgspec.Struct):
+            value = msgspec.structs.asdict(value)
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _fault(key: str, value: Any) -> str:
+    """What is wrong with a value, or ""."""
+    if isinstance(value, str):
+        return "must not be empty" if key in _NEVER_EMPTY and not value.strip() else ""
+    if not isinstance(value, (int, float)):
+        return ""
+    if not -_LARGEST <= value <= _LARGEST:  # not a number is not within anything
+        return f"{value} is no number that can be used"
+    low, above, high = _AT_LEAST.get(key), _MORE_THAN.get(key), _AT_MOST.get(key)
+    if low is not None and high is not None and not low <= value <= high:
+        return f"must be {low} to {high}"
+    if low is not None and value < low:
+        return f"must be at least {low}"
+    if above is not None and value <= above:
+        return f"must be more than {above}"
+    return ""

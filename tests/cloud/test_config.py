@@ -62,6 +62,16 @@ def test_environment_overrides(tmp_path: Path) -> None:
         (LEAST + '[cloud]\nfleet = "a/b"\n', "cloud.toml: cloud.fleet 'a/b'"),
         (LEAST + "[jobs]\ngrowth = 1.0\n", "cloud.toml: jobs.growth"),
         (LEAST + "[cohorts]\njoin_distance = 0.9\n", "cloud.toml: cohorts.leave_distance"),
+        (LEAST + "[cohorts]\nleave_distance = nan\n", "cloud.toml: cohorts.leave_distance: nan is no number"),
+        (LEAST + "[gate.options]\nmargin = nan\n", "cloud.toml: gate.options.margin: nan is no number"),
+        (LEAST + '[mqtt]\nhost = ""\n', "cloud.toml: mqtt.host: must not be empty"),
+        ('[bundle]\npath = ""\n[signing]\nkey = "k"\n', "cloud.toml: bundle.path: must not be empty"),
+        (LEAST + "[mqtt]\nkeepalive_s = 70000\n", "cloud.toml: mqtt.keepalive_s: must be 1 to 65535"),
+        (LEAST + "[mqtt]\nsession_expiry_s = -1\n", "cloud.toml: mqtt.session_expiry_s: must be 0 to"),
+        (LEAST + "[rollout]\npatch_lifetime_s = -1.0\n", "rollout.patch_lifetime_s: must be more than 0"),
+        (LEAST + "[rollout]\nmin_reverted = 0\n", "rollout.min_reverted: must be at least 1"),
+        (LEAST + "[cloud]\nquarantine_kept = -1\n", "cloud.quarantine_kept: must be at least 0"),
+        (LEAST + "[cohorts]\nmax_cohorts = 0\n", "cohorts.max_cohorts: must be at least 1"),
         ("[bundle", "cloud.toml: not valid TOML"),
     ],
 )
@@ -69,6 +79,23 @@ def test_mistakes_are_named(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError) as found:
         read_config(written(tmp_path, text), {})
     assert words in str(found.value)
+
+
+NUMBERS = [
+    f"{section.name}.{field.name}"
+    for section in msgspec.structs.fields(CloudConfig)
+    for field in msgspec.structs.fields(section.type)
+    if isinstance(field.default, (int, float)) and not isinstance(field.default, bool)
+]
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", str(1 << 60)])
+def test_no_number_is_taken_that_makes_no_sense(tmp_path: Path, key: str, value: str) -> None:
+    section, name = key.split(".")
+    with pytest.raises(ConfigError) as found:
+        read_config(written(tmp_path, f"{LEAST}[{section}]\n{name} = {value}\n"), {})
+    assert f"cloud.toml: {section}." in str(found.value)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
