@@ -56,6 +56,9 @@ def fetch(
                 _fetch_once(url, target, check)
             except (OSError, TransportError) as error:
                 reasons.append(f"{url}: {error}")
+            except (http.client.HTTPException, ValueError) as error:
+                said = " ".join(str(error).split())
+                reasons.append(f"{url}: no proper HTTP reply ({type(error).__name__}: {said})")
             else:
                 return target
     raise TransportError(f"could not download {target.name} ({'; '.join(reasons[-len(urls) :])}). {fix}")

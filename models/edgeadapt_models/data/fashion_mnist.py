@@ -7,6 +7,7 @@ data.
 
 import gzip
 import hashlib
+import math
 import struct
 import zlib
 from functools import partial
@@ -49,6 +50,7 @@ SHA256_OF_UNPACKED = {
     "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 _IDX_UINT8 = 0x08
+_RANKS = (1, 3)
 
 
 def load(root: Path | None, cache_dir: Path) -> Dataset:
@@ -100,7 +102,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read a gzipped idx file of unsigned bytes (format: LeCun, Cortes and Burges, the MNIST page).
 
     Raises:
-        ConfigError: missing, not gzip, not idx of uint8, or not of the length its header says.
+        ConfigError: missing, not gzip, not idx of uint8 with labels or images, or not of the length that its
+            header says.
     """
     try:
         data = gzip.decompress(path.read_bytes())
@@ -109,11 +112,13 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] != _IDX_UINT8:
         raise ConfigError(f"{path} is not an idx file of unsigned bytes")
     rank = data[3]
+    if rank not in _RANKS:
+        raise ConfigError(f"{path} holds {rank}-dimensional data; expected labels (1) or images (3)")
     header_bytes = 4 + 4 * rank
     if len(data) < header_bytes:
         raise ConfigError(f"{path} is truncated: its header ends early")
     shape: tuple[int, ...] = struct.unpack(f">{rank}I", data[4:header_bytes])
-    expected_bytes = int(np.prod(shape, dtype=np.int64))
+    expected_bytes = math.prod(shape)
     if len(data) - header_bytes != expected_bytes:
         raise ConfigError(
             f"{path} is truncated or too long: {len(data) - header_bytes} bytes of data, "

@@ -49,6 +49,10 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
         (b"\x89PNG", "not an idx file"),
         (bytes([0, 0, 13, 1]), "not an idx file"),
         (bytes([0, 0, 8, 3, 0, 0]), "header ends early"),
+        (bytes([0, 0, 8, 255]) + struct.pack(">255I", *[1] * 255) + b"x", "255-dimensional"),
+        (bytes([0, 0, 8, 2]) + struct.pack(">2I", 1, 1) + b"x", "2-dimensional"),
+        # 2**32 * 2**32 is 0 in 64 bits
+        (bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 4), "header says 18446744073709551616"),
     ],
 )
 def test_what_is_not_idx_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
