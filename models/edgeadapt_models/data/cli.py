@@ -88,7 +88,11 @@ def corrupt_sheet(
 ) -> None:
     """Draw every corruption at every severity on a few test images of NAME, to look at."""
     dataset = load(name, root=root, size=size)
-    contact_sheet(dataset.test_images[:images], seed).save(out, format="PNG")
+    sheet = contact_sheet(dataset.test_images[:images], seed)
+    try:
+        sheet.save(out, format="PNG")
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error}; name a file in a folder that exists") from error
     click.echo(f"wrote {out}")
 
 

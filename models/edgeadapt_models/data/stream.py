@@ -8,6 +8,7 @@ returns has the same name and new randomness.
 Not here: files (``stream_files``), the grammar of domains (``domain``).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,9 +53,11 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"segment {self.domain!r}: give class_weights or dirichlet, not both")
         if self.dirichlet is not None and not 0 < self.dirichlet < float("inf"):
             raise ConfigError(f"segment {self.domain!r}: dirichlet must be above 0 and finite")
-        weights = np.asarray(self.class_weights or (1.0,))
-        if not np.isfinite(weights).all() or weights.min() < 0 or weights.sum() <= 0:
-            raise ConfigError(f"segment {self.domain!r}: class_weights must be 0 or more, not all 0")
+        weights = self.class_weights or (1.0,)
+        if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+            raise ConfigError(
+                f"segment {self.domain!r}: class_weights must be 0 or more, not all 0, with a finite sum"
+            )
 
 
 class StreamSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,15 +145,15 @@ def render(
         on_frames: told how many more frames are done, block by block.
 
     Raises:
-        ConfigError: the data set is another one, or has another number of classes than a segment's weights.
+        ConfigError: the data set is another one, or has another number of classes than a segment's weights,
+            or the frames do not fit into memory.
     """
     if dataset.name != spec.dataset:
         raise ConfigError(f"the stream is of {spec.dataset!r}, the data set is {dataset.name!r}")
     parsed = [parse_domain(segment.domain) for segment in spec.segments]
     names = tuple(dict.fromkeys(domain.name for domain in parsed))
     deck = Deck(dataset.test_labels, len(dataset.classes), np.random.default_rng([spec.seed, _ORDER]))
-    frames = np.empty((spec.frames, *dataset.image_shape), dtype=np.uint8)
-    truth = np.empty((4, spec.frames), dtype=np.int64)
+    frames, truth = _allocate(spec.frames, dataset.image_shape)
     start = 0
     for number, (segment, domain) in enumerate(zip(spec.segments, parsed, strict=True)):
         rng = np.random.default_rng([spec.seed, _CHOICE, number])
@@ -167,6 +170,17 @@ def render(
         _corrupt_in_place(frames[span], corruptions, severities, (spec.seed, _PIXELS, number), on_frames)
         start += segment.frames
     return RenderedStream(spec, frames, truth[0], names, truth[1], truth[2], truth[3])
+
+
+def _allocate(count: int, image_shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Room for the frames and for the truth about them (4 rows)."""
+    try:
+        return np.empty((count, *image_shape), dtype=np.uint8), np.empty((4, count), dtype=np.int64)
+    except (MemoryError, ValueError) as error:
+        size = count * (math.prod(image_shape) + 32) / 1e9
+        raise ConfigError(
+            f"{count} frames take {size:,.0f} GB of memory, more than there is: ask for fewer frames"
+        ) from error
 
 
 def _parse_segment(piece: str) -> Segment:

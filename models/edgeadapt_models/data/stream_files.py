@@ -21,7 +21,18 @@ SPEC_FILE = "stream.json"
 
 
 def write(rendered: RenderedStream, folder: Path) -> None:
-    """Write the three files into ``folder`` (made if missing; an older stream there is replaced)."""
+    """Write the three files into ``folder`` (made if missing; an older stream there is replaced).
+
+    Raises:
+        ConfigError: the folder cannot be made or written to.
+    """
+    try:
+        _write(rendered, folder)
+    except OSError as error:
+        raise ConfigError(f"cannot write the stream: {error}; name a folder that can be written") from error
+
+
+def _write(rendered: RenderedStream, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SPEC_FILE).unlink(missing_ok=True)
     np.save(folder / FRAMES_FILE, rendered.frames, allow_pickle=False)

@@ -89,6 +89,17 @@ def test_a_size_makes_pictures_of_two_sizes_one_set(tmp_path: Path) -> None:
     assert "as in 28x28" in result.output
 
 
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    fill(tmp_path)
+    blocked = tmp_path / "train" / "cat" / "1.png"  # a file where a folder would have to be
+    common = ["image-folder", "--root", str(tmp_path)]
+    with pytest.raises(ConfigError, match=r"cannot write .*sheet\.png.*folder that exists"):
+        run("corrupt", *common, "--out", str(blocked / "sheet.png"))
+    stream = ["--dataset", *common, "--domains", "clean:3"]
+    with pytest.raises(ConfigError, match=r"cannot write the stream.*1\.png.*name a folder"):
+        run("render", *stream, "--out", str(blocked / "stream"))
+
+
 def test_render_wants_one_description(tmp_path: Path) -> None:
     result = CliRunner().invoke(group, ["render", "--out", str(tmp_path / "x")])
     assert result.exit_code == 2

@@ -124,6 +124,9 @@ def test_segments_in_short() -> None:
         ({"dirichlet": 0.0}, "above 0"),
         ({"class_weights": (0.0, 0.0)}, "not all 0"),
         ({"class_weights": (1.0, -1.0)}, "0 or more"),
+        ({"class_weights": (1e308, 1e308)}, "finite sum"),
+        ({"class_weights": (1.0, float("nan"))}, "finite sum"),
+        ({"class_weights": (float("nan"), 1.0)}, "finite sum"),
         ({"class_weights": (1.0,), "dirichlet": 1.0}, "not both"),
         ({"domain": "haze:3"}, "unknown corruption"),
     ],
@@ -131,6 +134,12 @@ def test_segments_in_short() -> None:
 def test_segments_that_make_no_sense_are_refused(segment: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Segment(**({"domain": "clean", "frames": 5} | segment))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("frames", [10**12, 10**30])
+def test_a_stream_that_no_memory_holds_is_refused(toy: Dataset, frames: int) -> None:
+    with pytest.raises(ConfigError, match=f"{frames} frames take .* GB of memory.*fewer frames"):
+        stream(toy, [Segment("clean", frames)])
 
 
 def test_a_stream_must_fit_its_data_set(toy: Dataset) -> None:
