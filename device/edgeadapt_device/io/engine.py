@@ -39,6 +39,7 @@ _ERROR_NAMES = (
 _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
+    MemoryError,
     *(getattr(runtime_state, name) for name in _ERROR_NAMES if hasattr(runtime_state, name)),
 )
 
@@ -98,13 +99,13 @@ class OnnxSession:
 
     def run(self, images: Image, *, probe: bool) -> Scores:
         """Score [N, H, W, C] uint8 frames; raises TransportError when the runtime fails."""
-        batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
-        batch /= np.float32(255)
         session = self._probe if probe else self._fast
         try:
+            batch = np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
+            batch /= np.float32(255)
             outputs = session.run(_SCORES + _MOMENTS if probe else _SCORES, {self._input_name: batch})
         except _RUNTIME_ERRORS as error:
-            raise TransportError(f"inference failed: {error}") from error
+            raise TransportError(f"inference failed: {str(error) or type(error).__name__}") from error
         return Scores(*(np.asarray(output, dtype=np.float32) for output in outputs))
 
 

@@ -11,7 +11,7 @@ import pytest
 from edgeadapt.bundle import Bundle
 from edgeadapt.errors import BundleError, ConfigError, TransportError
 from edgeadapt_device.core.events import Image
-from edgeadapt_device.io.engine import OnnxEngine, check_shape
+from edgeadapt_device.io.engine import OnnxEngine, OnnxSession, check_shape
 from edgeadapt_models.compile import tiny_bundle
 
 
@@ -89,3 +89,13 @@ def test_a_frame_of_another_size_is_refused_by_name_or_by_the_runtime(bundle: Bu
         check_shape(bundle, (5, 7, 3))
     with pytest.raises(TransportError):
         OnnxEngine(bundle).build({}).run(np.zeros((1, 5, 7, spec.channels + 1), np.uint8), probe=False)
+
+
+def test_what_a_run_meets_is_a_transport_error() -> None:
+    class Broken:
+        def run(self, names: list[str], inputs: dict[str, object]) -> list[object]:
+            raise MemoryError
+
+    session = OnnxSession("input", Broken(), Broken())
+    with pytest.raises(TransportError, match="inference failed: MemoryError"):
+        session.run(np.zeros((1, 4, 4, 1), np.uint8), probe=False)
