@@ -2,11 +2,12 @@
 
 One header, one line per frame; a line that was cut off half-way is removed when the file is opened
 again. Rows are buffered for a fifth of a second at most, as counted by the times that are passed in.
+A disk that refuses is tried again now and then; until then rows are kept, up to a bound, and not one of
+them raises: the model goes on.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
@@ -19,67 +20,108 @@ _TAIL_BYTES = 4096
 
 
 class PredictionLog:
-    """The CSV, open for appending."""
+    """The CSV, open for appending.
 
-    def __init__(self, path: Path, *, flush_rows: int = 64, flush_s: float = 0.2) -> None:
+    Attributes:
+        lost_rows: rows that were given up because the disk refused for too long.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        flush_rows: int = 64,
+        flush_s: float = 0.2,
+        retry_s: float = 10.0,
+        kept_rows: int = 20_000,
+    ) -> None:
         """Open or make the file.
+
+        Args:
+            path: the file; its folder is made.
+            flush_rows: rows that are written together, at most.
+            flush_s: how long a row waits, at most.
+            retry_s: pause before a disk that refused is tried again.
+            kept_rows: rows that are kept while the disk refuses, about 50 bytes each.
 
         Raises:
             ConfigError: the file is there but holds something else.
             TransportError: it cannot be opened or written.
         """
-        self._flush_rows, self._flush_s = flush_rows, flush_s
-        self._rows = 0
+        self._flush_rows, self._flush_s, self._retry_s, self._kept_rows = (
+            flush_rows,
+            flush_s,
+            retry_s,
+            kept_rows,
+        )
+        self._rows: list[bytes] = []
         self._flushed_mono_s: float | None = None
+        self._failed_mono_s: float | None = None
+        self.lost_rows = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._last_frame = _mend(path)
-            self._file = path.open("a", encoding="utf-8", newline="")
+            # Without a buffer of Python's own, so that it is known what has reached the file.
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise TransportError(f"{path}: cannot be written: {error}") from error
-        self._writer = csv.writer(self._file, lineterminator="\n")
         self._path = path
 
     def last_frame(self) -> int | None:
-        """The frame of the last whole line, None when there is none."""
+        """The frame of the last row that was written or waits for it, None when there is none."""
         return self._last_frame
 
     def write(self, predicted: Predicted, now_mono_s: float) -> None:
-        """Append one line; raises TransportError when the disk refuses."""
+        """Append one line; raises TransportError when the disk was tried and refuses."""
         p = predicted
-        try:
-            self._writer.writerow(
-                (p.frame, p.label, f"{p.entropy:.6f}", p.generation, p.segment, int(p.flagged))
-            )
-        except OSError as error:
-            raise TransportError(f"{self._path}: {error}") from error
-        self._last_frame = p.frame
-        self._rows += 1
+        row = f"{p.frame},{p.label},{p.entropy:.6f},{p.generation},{p.segment},{int(p.flagged)}\n"
+        if len(self._rows) < self._kept_rows:
+            self._rows.append(row.encode())
+            self._last_frame = p.frame
+        else:
+            self.lost_rows += 1
         self.flush_if_due(now_mono_s)
 
     def flush_if_due(self, now_mono_s: float) -> None:
-        """Hand the rows to the system when there are enough of them, or the oldest has waited."""
+        """Hand the rows to the system when there are enough of them, or the oldest has waited.
+
+        Raises:
+            TransportError: the disk refuses; the rows are kept, and it is left alone for a while.
+        """
         if not self._rows:
+            return
+        if self._failed_mono_s is not None:
+            if now_mono_s - self._failed_mono_s >= self._retry_s:
+                self._flush(now_mono_s)
             return
         if self._flushed_mono_s is None:
             self._flushed_mono_s = now_mono_s
-        if self._rows >= self._flush_rows or now_mono_s - self._flushed_mono_s >= self._flush_s:
-            self._flush()
-            self._flushed_mono_s = now_mono_s
+        if len(self._rows) >= self._flush_rows or now_mono_s - self._flushed_mono_s >= self._flush_s:
+            self._flush(now_mono_s)
 
     def close(self) -> None:
-        """Flush and close; raises TransportError when the disk refuses."""
+        """Write what waits and close; raises TransportError that says how much the disk refused."""
         try:
+            self._flush(0.0)
+        except TransportError as error:
+            lost = self.lost_rows + len(self._rows)
+            raise TransportError(f"{self._path}: closed, and {lost} predictions are lost") from error
+        finally:
             self._file.close()
-        except OSError as error:
-            raise TransportError(f"{self._path}: {error}") from error
 
-    def _flush(self) -> None:
+    def _flush(self, now_mono_s: float) -> None:
+        data = b"".join(self._rows)
         try:
-            self._file.flush()
+            while data:
+                data = data[self._file.write(data) or 0 :]
         except OSError as error:
-            raise TransportError(f"{self._path}: {error}") from error
-        self._rows = 0
+            # A line that was cut off goes on where it was cut off.
+            self._rows = data.splitlines(keepends=True)
+            self._failed_mono_s = now_mono_s
+            lost = f"; {self.lost_rows} predictions are lost" if self.lost_rows else ""
+            raise TransportError(f"{self._path}: {error}{lost}") from error
+        self._rows = []
+        self._flushed_mono_s, self._failed_mono_s = now_mono_s, None
 
 
 def _mend(path: Path) -> int | None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeadapt.errors import ConfigError
+from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.io.predictions import HEADER, PredictionLog
+from tests.device import disk
 
 
 def predicted(frame: int, flagged: bool = False) -> Predicted:
@@ -71,6 +72,37 @@ def test_a_half_written_header_is_written_again(tmp_path: Path) -> None:
     path.write_text(HEADER[:9])
     PredictionLog(path).close()
     assert path.read_text() == HEADER + "\n"
+
+
+def test_a_full_disk_is_told_once_per_retry_and_no_line_is_torn_or_lost(tmp_path: Path) -> None:
+    path, told = tmp_path / "p.csv", 0
+    log = PredictionLog(path, flush_rows=10, retry_s=5.0)
+    with disk.full(500):
+        for frame in range(200):
+            try:
+                log.write(predicted(frame), 0.1 * frame)
+            except TransportError:
+                told += 1
+        assert path.stat().st_size == 500
+    assert told == 4
+    log.flush_if_due(100.0)
+    log.close()
+    assert [int(line.split(",")[0]) for line in path.read_text().splitlines()[1:]] == list(range(200))
+
+
+def test_rows_beyond_the_bound_are_counted_as_lost(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    log = PredictionLog(path, flush_rows=1, kept_rows=8)
+    with disk.full(60):
+        with pytest.raises(TransportError):
+            log.write(predicted(0), 0.0)
+        for frame in range(1, 30):
+            log.write(predicted(frame), 1.0)
+        with pytest.raises(TransportError, match="22 predictions are lost"):
+            log.flush_if_due(99.0)
+    assert log.last_frame() == 7
+    log.close()
+    assert len(path.read_text().splitlines()) == 1 + 8
 
 
 def test_another_file_is_left_alone(tmp_path: Path) -> None:
