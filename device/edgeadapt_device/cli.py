@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import threading
+import time
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -16,8 +18,10 @@ from edgeadapt import config as toml
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.config import DeviceConfig, check
 from edgeadapt_device.example import EXAMPLE
+from edgeadapt_device.io.lock import is_locked
 from edgeadapt_device.status import DeviceStatus, read_status
 
+_NOT_RUNNING = 3
 _CONFIG = click.option(
     "--config",
     "config_path",
@@ -89,29 +93,52 @@ def run(config_path: Path, verbose: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 def status(config_path: Path, state_dir: Path | None, as_json: bool) -> None:
-    """Show what the device does: frames, domain, generation, trial, uploads, budget, refusals."""
+    """Show what the device does: frames, domain, generation, trial, uploads, budget, refusals.
+
+    Exits with 0 while the device runs, with 3 when it does not (what is shown is then the last it said),
+    and with 2 when it never ran.
+    """
     folder = state_dir if state_dir is not None else Path(read_config(config_path).device.state_dir)
-    found = read_status(folder)
+    found, runs = read_status(folder), is_locked(folder)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
-        return
-    for name, value in _rows(found):
-        click.echo(f"{name:<14}{value}")
+        seen = msgspec.structs.replace(found, running=runs, connected=found.connected and runs)
+        click.echo(msgspec.json.format(msgspec.json.encode(seen), indent=1).decode())
+    else:
+        for name, value in _rows(found, runs, max(time.time() - found.time_s, 0.0)):
+            click.echo(f"{name:<14}{value}")
+    if not runs:
+        raise SystemExit(_NOT_RUNNING)
 
 
-def _rows(found: DeviceStatus) -> list[tuple[str, str]]:
+def _process(found: DeviceStatus, runs: bool, age_s: float) -> str:
+    if runs:
+        return f"{found.pid}, runs; as of {age_s:.0f} s ago"
+    end = "ended without a goodbye" if found.running else "ended"
+    return f"does not run: {found.pid} {end}, last seen {timedelta(seconds=round(age_s))} ago"
+
+
+def _broker(found: DeviceStatus, runs: bool) -> str:
+    if not runs:
+        return "not connected"
+    return "connected" if found.connected else f"offline{': ' if found.trouble else ''}{found.trouble}"
+
+
+def _rows(found: DeviceStatus, runs: bool, age_s: float) -> list[tuple[str, str]]:
     rows = [
-        ("process", f"{found.pid}, {'connected' if found.connected else 'offline'}"),
+        ("process", _process(found, runs, age_s)),
+        ("broker", _broker(found, runs)),
         ("frames", f"{found.frames} ({found.frames_per_second:.0f}/s, {found.latency_ms:.2f} ms each)"),
         ("segment", f"{found.segment}, drift {found.drift:.2f} source deviations"),
         (
             "generation",
             f"{found.generation}, {found.updates} updates of its statistics, {found.builds} builds",
         ),
+        ("patch", found.patch or "none"),
         ("trial", found.trial or "none"),
         ("uploads", f"{found.flagged} flagged, {found.uploaded} acknowledged, {found.outbox_rows} waiting"),
         ("bytes", f"{found.bytes_up} up, {found.bytes_down} down, {found.budget_left_bytes} left to spend"),
         ("quarantined", str(found.quarantined)),
+        ("storage", f"{found.storage_errors} failed writes"),
     ]
     rows += [("refused", text) for text in found.refusals]
     return rows + ([("note", found.note)] if found.note else [])

@@ -4,25 +4,24 @@ The owning thread takes frames from the source at their pace, scores them, and p
 decides. A worker thread builds sessions, so that the model never waits for one; paho's thread brings
 messages. Broker, cloud or disk may go away and come back. After `kill -9` the next process goes on with
 the same generation, the same outbox, and the frame after the last one whose prediction was written.
+Not here: what is shown of all that (`reporter`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from edgeadapt.bundle import SlotValues, read_folder
+from edgeadapt.bundle import read_folder
 from edgeadapt.clock import Instant
-from edgeadapt.errors import BundleError, EdgeAdaptError, TransportError
+from edgeadapt.errors import BundleError, TransportError
 from edgeadapt.patch import TrustedKeys
 from edgeadapt.wire import Status, encode, topics
 from edgeadapt_device.config import DeviceConfig, check, trusted_key_bytes
@@ -30,59 +29,24 @@ from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
-from edgeadapt_device.io.engine import OnnxEngine, Session, check_shape
-from edgeadapt_device.io.mqtt import MqttLink
+from edgeadapt_device.core.state import DeviceState
+from edgeadapt_device.io.builder import Builder
+from edgeadapt_device.io.engine import OnnxEngine, Scores, Session, check_shape
+from edgeadapt_device.io.lock import StateLock
+from edgeadapt_device.io.mqtt import MqttLink, NoLink
 from edgeadapt_device.io.predictions import PredictionLog
 from edgeadapt_device.io.source import open_source
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
 from edgeadapt_device.io.store import GenerationStore
-from edgeadapt_device.performer import Link, Performer
-from edgeadapt_device.status import DeviceStatus, write_status
+from edgeadapt_device.performer import Performer
+from edgeadapt_device.reporter import Reporter, Watched
 
 log = logging.getLogger("edgeadapt.device")
 _START_TIMEOUT_S = 60.0
+_BUILDER_STOP_S = 5.0
 _IDLE_S = 0.05
-
-
-class _NoLink:
-    """A device that is configured to stay offline."""
-
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
-        pass
-
-    def subscribe(self, topic: str) -> None:
-        pass
-
-    def unsubscribe(self, topic: str) -> None:
-        pass
-
-
-class _Builder(threading.Thread):
-    """Builds sessions one after the other, beside the running one."""
-
-    def __init__(self, engine: OnnxEngine, done: Callable[[ev.Event, Session | None], None]) -> None:
-        super().__init__(name="builder", daemon=True)
-        self._engine, self._done = engine, done
-        self._requests: queue.SimpleQueue[tuple[int, SlotValues] | None] = queue.SimpleQueue()
-
-    def request(self, token: int, values: SlotValues) -> None:
-        """Ask for a session; the answer comes as an event."""
-        self._requests.put((token, values))
-
-    def stop(self) -> None:
-        """End after the build in hand."""
-        self._requests.put(None)
-
-    def run(self) -> None:
-        """Build until told to stop."""
-        while (request := self._requests.get()) is not None:
-            token, values = request
-            try:
-                session = self._engine.build(values)
-            except EdgeAdaptError as error:
-                self._done(ev.GenerationFailed(token, str(error)), None)
-            else:
-                self._done(ev.GenerationReady(token), session)
+# Frames in a row that the runtime cannot score before the process gives up and is started anew.
+_MAX_FAILURES = 100
 
 
 def _now() -> Instant:
@@ -102,66 +66,89 @@ class Daemon:
         self._engine = OnnxEngine(
             self._bundle, threads=config.engine.threads, single_session=config.engine.single_session
         )
-        self._inbox: queue.SimpleQueue[tuple[ev.Event, Session | None]] = queue.SimpleQueue()
-        self._note = ""
-        self._builds = 0
-        self._recent: tuple[float, int] = (time.monotonic(), 0)
-        self._fps = 0.0
-        self._status_due_s = 0.0
+        # A text is something another thread wants told.
+        self._inbox: queue.SimpleQueue[tuple[ev.Event | str, Session | None]] = queue.SimpleQueue()
+        self._reporter = Reporter(self._state_dir, every_s=config.output.status_every_s)
+        self._failures = 0
 
     def run(self) -> None:
-        """Score frames until the end; leaves an offline status, a committed state and closed files."""
-        with ExitStack() as stack:
-            outbox = SqliteOutbox(
-                self._state_dir / "outbox.sqlite",
-                max_bytes=self._config.delivery.outbox_bytes,
-                durability=self._config.delivery.durability,
-            )
-            stack.callback(outbox.close)
-            store = GenerationStore(self._state_dir / "generation")
-            state, envelopes = store.load()
-            self._predictions = self._open_predictions(stack)
-            self._core = DeviceCore(
-                self._bundle,
-                self._config,
-                TrustedKeys(trusted_key_bytes(self._config.trust)),
-                rng=np.random.default_rng(),
-                outbox=outbox.outbox_id,
-                state=state,
-                envelopes=envelopes,
-                pending=outbox.pending(),
-            )
-            builder = _Builder(self._engine, lambda event, session: self._inbox.put((event, session)))
-            stack.callback(builder.stop)
-            link = self._open_link(stack)
-            self._performer = Performer(
-                self._core,
-                outbox,
-                store,
-                link,
-                self._counting(builder),
-                fleet=self._config.device.fleet,
-                device=self._config.device.name,
-                on_predicted=self._write_prediction,
-                on_log=self._tell,
-            )
-            builder.start()
-            self._performer.perform(self._core.start(_now()))
-            self._performer.drain(_now())
-            self._await_first_generation()
-            self._score_all(self._first_frame(state.frames if state is not None else 0))
-            self._finish()
+        """Score frames until the end; leaves an offline status, a committed state and closed files.
+
+        Raises:
+            ConfigError: another process uses the state folder, or a file there is another's.
+            BundleError: not even the base model can be run.
+            TransportError: the disk refuses at the start, or the runtime refuses frame after frame.
+        """
+        with StateLock(self._state_dir):
+            with ExitStack() as stack:
+                start = self._open(stack)
+                self._builder.start()
+                self._performer.perform(self._core.start(_now()))
+                self._performer.drain(_now())
+                if self._await_first_generation():
+                    self._score_all(start)
+                    self._finish()
+            self._reporter.write(self._watched, _now(), running=False)
+        log.info("finished after %d frames", self._core.view(_now()).frames)
+
+    def _open(self, stack: ExitStack) -> int:
+        """Make all parts; returns the frame to begin with."""
+        outbox = SqliteOutbox(
+            self._state_dir / "outbox.sqlite",
+            max_bytes=self._config.delivery.outbox_bytes,
+            durability=self._config.delivery.durability,
+            report=self._reporter.tell,
+        )
+        stack.callback(self._close, outbox.close)
+        store = GenerationStore(self._state_dir / "generation")
+        state, envelopes = store.load()
+        for note in store.notes:
+            self._reporter.tell(f"{self._state_dir / 'generation'}: {note}")
+        self._predictions = self._open_predictions(stack)
+        self._core = DeviceCore(
+            self._bundle,
+            self._config,
+            TrustedKeys(trusted_key_bytes(self._config.trust)),
+            rng=np.random.default_rng(),
+            outbox=outbox.outbox_id,
+            state=state,
+            envelopes=envelopes,
+            pending=outbox.pending(),
+        )
+        self._builder = Builder(self._engine, lambda event, session: self._inbox.put((event, session)))
+        stack.callback(self._builder.stop, _BUILDER_STOP_S)
+        link = self._open_link(stack)
+        self._performer = Performer(
+            self._core,
+            outbox,
+            store,
+            link,
+            self._builder.request,
+            fleet=self._config.device.fleet,
+            device=self._config.device.name,
+            on_predicted=self._write_prediction,
+            on_log=self._reporter.tell,
+        )
+        self._watched = Watched(self._core, self._performer, self._builder, link)
+        return self._first_frame(state)
+
+    def _close(self, close: Callable[[], None]) -> None:
+        """A disk that refuses at the end is said, and ends nothing else."""
+        try:
+            close()
+        except TransportError as error:
+            self._reporter.storage_failed(error)
 
     def _open_predictions(self, stack: ExitStack) -> PredictionLog | None:
         if not self._config.output.predictions:
             return None
         predictions = PredictionLog(Path(self._config.output.predictions))
-        stack.callback(predictions.close)
+        stack.callback(self._close, predictions.close)
         return predictions
 
-    def _open_link(self, stack: ExitStack) -> Link:
+    def _open_link(self, stack: ExitStack) -> MqttLink | NoLink:
         if not self._config.mqtt.enabled:
-            return _NoLink()
+            return NoLink()
         fleet, device = self._config.device.fleet, self._config.device.name
         death = Status(epoch=self._core.epoch, online=False, bundle=self._bundle.digest)
         topic, payload = topics.up(fleet, device, "status"), encode(death)
@@ -172,31 +159,41 @@ class Daemon:
             will_topic=topic,
             will_payload=payload,
             inbox=lambda event: self._inbox.put((event, None)),
+            report=lambda text: self._inbox.put((text, None)),
         )
         stack.callback(link.close, (topic, payload))
         return link
 
-    def _counting(self, builder: _Builder) -> Callable[[int, SlotValues], None]:
-        def request(token: int, values: SlotValues) -> None:
-            self._builds += 1
-            builder.request(token, values)
-
-        return request
-
-    def _first_frame(self, committed: int) -> int:
+    def _first_frame(self, state: DeviceState | None) -> int:
         last = self._predictions.last_frame() if self._predictions is not None else None
-        return last + 1 if last is not None else committed
+        committed = state.frames if state is not None else 0
+        start = last + 1 if last is not None else committed
+        if start >= len(self._source) and not self._config.source.loop:
+            self._reporter.keep_last()
+            predictions = f" and {self._config.output.predictions}" if self._predictions is not None else ""
+            self._reporter.tell(
+                f"{self._config.source.path} is at its end, all {len(self._source)} frames are scored: "
+                f"move {self._state_dir}{predictions} away to start over, or set source.loop = true"
+            )
+        return start
 
-    def _await_first_generation(self) -> None:
+    def _await_first_generation(self) -> bool:
+        """False when asked to stop before there is one."""
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while not self._core.ready:
+            if self._stop.is_set():
+                return False
+            if time.monotonic() >= deadline_s:
+                raise TransportError("the first session took too long to build")
             try:
-                event, session = self._inbox.get(timeout=max(deadline_s - time.monotonic(), 0.001))
-            except queue.Empty as error:
-                raise TransportError("the first session took too long to build") from error
-            if isinstance(event, ev.GenerationFailed):
-                raise BundleError(f"the model cannot be run: {event.reason}")
+                event, session = self._inbox.get(timeout=_IDLE_S)
+            except queue.Empty:
+                continue
             self._take(event, session)
+            # The core answers the failure of a patch with the base; without that there is nothing to run.
+            if isinstance(event, ev.GenerationFailed) and not self._core.adaptation.generations.busy:
+                raise BundleError(f"the model cannot be run: {event.reason}")
+        return True
 
     # The loop
 
@@ -225,7 +222,10 @@ class Daemon:
             else:
                 self._take(event, session)
 
-    def _take(self, event: ev.Event, session: Session | None) -> None:
+    def _take(self, event: ev.Event | str, session: Session | None) -> None:
+        if isinstance(event, str):
+            self._reporter.tell(event)
+            return
         if isinstance(event, ev.GenerationReady) and session is not None:
             self._performer.put_session(event.token, session)
         self._performer.handle(event, _now())
@@ -236,18 +236,22 @@ class Daemon:
         if deadline is not None and deadline <= now.mono_s:
             self._performer.handle(ev.Tick(), now)
         if self._predictions is not None:
-            self._predictions.flush_if_due(now.mono_s)
-        if now.mono_s >= self._status_due_s:
-            self._status_due_s = now.mono_s + self._config.output.status_every_s
-            self._write_status(now)
+            try:
+                self._predictions.flush_if_due(now.mono_s)
+            except TransportError as error:
+                self._reporter.storage_failed(error)
+        self._reporter.write_if_due(self._watched, now)
 
     def _score(self, index: int, image: Image) -> None:
-        plan, sessions = self._core.plan(), self._performer.sessions
-        batch = image[None]
+        """Score one frame; one that the runtime refuses has no prediction."""
+        plan = self._core.plan()
         started_s = time.perf_counter()
-        scores = sessions[plan.token].run(batch, probe=plan.probe)
+        scores = self._infer(plan.token, image, probe=plan.probe)
         latency_ms = 1000.0 * (time.perf_counter() - started_s)
-        previous = sessions[plan.previous].run(batch, probe=False) if plan.previous is not None else None
+        if scores is None:
+            return
+        self._failures = 0
+        previous = self._infer(plan.previous, image, probe=False) if plan.previous is not None else None
         event = ev.FrameScored(
             index=index,
             image=image,
@@ -260,6 +264,17 @@ class Daemon:
         )
         self._performer.handle(event, _now())
 
+    def _infer(self, token: int, image: Image, *, probe: bool) -> Scores | None:
+        """None when the runtime refuses; raises TransportError when it has for too many frames in a row."""
+        try:
+            return self._performer.sessions[token].run(image[None], probe=probe)
+        except TransportError as error:
+            self._failures += 1
+            if self._failures >= _MAX_FAILURES:
+                raise
+            self._reporter.tell(f"a frame was not scored: {error}")
+            return None
+
     def _finish(self) -> None:
         """Wait a little for acknowledgements of what is still out, then say goodbye."""
         deadline_s = time.monotonic() + (5.0 if self._core.view(_now()).connected else 0.0)
@@ -267,36 +282,8 @@ class Daemon:
             time.monotonic() < deadline_s and self._core.view(_now()).outbox_rows and not self._stop.is_set()
         ):
             self._work_until(time.monotonic() + _IDLE_S)
-        now = _now()
-        self._performer.perform([self._core.commit()])
-        self._write_status(now)
-        log.info("finished after %d frames", self._core.view(now).frames)
-
-    # What others see
+        self._performer.perform(self._core.stop())
 
     def _write_prediction(self, predicted: Predicted) -> None:
         if self._predictions is not None:
             self._predictions.write(predicted, time.monotonic())
-
-    def _tell(self, text: str) -> None:
-        self._note = text
-        log.info("%s", text)
-
-    def _write_status(self, now: Instant) -> None:
-        view = self._core.view(now)
-        since_s, frames = self._recent
-        if now.mono_s - since_s >= 1.0:
-            self._fps = (view.frames - frames) / (now.mono_s - since_s)
-            self._recent = (now.mono_s, view.frames)
-        status = DeviceStatus(
-            time_s=now.wall_s,
-            pid=os.getpid(),
-            frames_per_second=self._fps,
-            builds=self._builds,
-            note=self._note,
-            **asdict(view),
-        )
-        try:
-            write_status(self._state_dir, status)
-        except TransportError as error:
-            log.warning("%s", error)

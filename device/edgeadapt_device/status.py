@@ -22,30 +22,35 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         time_s: wall clock, seconds since 1970.
         pid: the daemon's process id.
+        running: False when this was written as the last thing before a clean end. A process that was
+            killed leaves True behind; `io.lock.is_locked` knows better.
         frames: frames scored.
         frames_per_second: over the last moments.
         latency_ms: of the model, smoothed.
         segment: number of the running stretch of one domain.
         generation: what scores now.
         patch: serial and cohort of the running patch, in words; "" for the base.
-        trial: the patch on trial, in words; "" for none.
+        trial: the patch that is built for trial or on trial, in words; "" for none.
         drift: the domain's distance from the source, in source standard deviations.
         flagged: frames chosen for upload.
         uploaded: samples that the server has acknowledged.
         outbox_rows: messages that the server has not acknowledged.
-        bytes_up: sent, as MQTT payloads.
-        bytes_down: received, as MQTT payloads.
+        bytes_up: topics and payloads that went out on a connection, resent ones included.
+        bytes_down: topics and payloads that were received.
         budget_left_bytes: what the uplink may spend at once.
         connected: a broker is there.
+        trouble: why there is no broker, "" when there is one or none is wanted.
         refusals: the last refused patches, with reasons.
         quarantined: messages that were not ours.
         updates: re-estimations of the norm statistics.
-        builds: generations that were built.
+        builds: generations that were asked for.
+        storage_errors: writes that failed (full, read-only or broken disk).
         note: the last thing worth telling.
     """
 
     time_s: float
     pid: int
+    running: bool = False
     frames: int = 0
     frames_per_second: float = 0.0
     latency_ms: float = 0.0
@@ -61,10 +66,12 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes_down: int = 0
     budget_left_bytes: int = 0
     connected: bool = False
+    trouble: str = ""
     refusals: tuple[str, ...] = ()
     quarantined: int = 0
     updates: int = 0
     builds: int = 0
+    storage_errors: int = 0
     note: str = ""
 
 

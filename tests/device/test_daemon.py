@@ -16,10 +16,11 @@ import pytest
 
 from edgeadapt.bundle import read_folder
 from edgeadapt.digest import sha256_hex
+from edgeadapt_device.io.predictions import HEADER
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_models.compile import tiny_bundle
 from edgeadapt_models.compile.tiny import tiny_images
-from tests.device import rig
+from tests.device import disk, rig
 
 pytestmark = pytest.mark.integration
 
@@ -108,11 +109,19 @@ def until(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def asked(folder: Path) -> dict[str, object]:
+def ask(folder: Path, *words: str) -> tuple[int, str]:
+    """Exit code and output of `device status`."""
     done = subprocess.run(
-        command("status", "--json"), cwd=folder, capture_output=True, text=True, check=True, timeout=_WAIT_S
+        command("status", *words), cwd=folder, capture_output=True, text=True, check=False, timeout=_WAIT_S
     )
-    found: dict[str, object] = json.loads(done.stdout)
+    return done.returncode, done.stdout
+
+
+def asked(folder: Path, *, runs: bool = False) -> dict[str, object]:
+    code, output = ask(folder, "--json")
+    assert code == (0 if runs else 3)
+    found: dict[str, object] = json.loads(output)
+    assert found["running"] is runs
     return found
 
 
@@ -173,7 +182,7 @@ def test_sigterm_ends_it_cleanly_and_status_tells_what_it_did(
     prepare(tmp_path, bundle_folder, frames=3000, pace=100.0)
     process = start()
     until(lambda: len(rows(tmp_path)) >= 40, process)
-    status = asked(tmp_path)
+    status = asked(tmp_path, runs=True)
     assert status["pid"] == process.pid
     assert status["generation"] == "base"
     assert status["connected"] is False
@@ -185,6 +194,79 @@ def test_sigterm_ends_it_cleanly_and_status_tells_what_it_did(
     assert [int(row[0]) for row in written] == list(range(len(written)))
     assert len(written) < 3000
     assert asked(tmp_path)["frames"] == len(written)
+    code, text = ask(tmp_path)
+    assert code == 3
+    assert f"does not run: {process.pid} ended, last seen 0:00:" in text
+    assert "not connected" in text
+
+
+def test_status_after_a_kill_shows_the_last_counts_and_that_nothing_runs(
+    tmp_path: Path, bundle_folder: Path, start: Start
+) -> None:
+    prepare(tmp_path, bundle_folder, frames=3000, pace=100.0)
+    process = start()
+    until(lambda: len(rows(tmp_path)) >= 40, process)
+    code, text = ask(tmp_path)
+    assert code == 0
+    assert f"{process.pid}, runs; as of 0 s ago" in text
+    process.kill()
+    process.wait(_WAIT_S)
+    code, text = ask(tmp_path)
+    assert code == 3
+    assert f"does not run: {process.pid} ended without a goodbye" in text
+    frames = asked(tmp_path)["frames"]
+    assert isinstance(frames, int)
+    assert frames > 0
+
+
+def test_a_second_device_on_the_same_state_folder_is_refused(
+    tmp_path: Path, bundle_folder: Path, start: Start
+) -> None:
+    prepare(tmp_path, bundle_folder, frames=3000, pace=100.0)
+    first = start()
+    until(lambda: len(rows(tmp_path)) >= 10, first)
+    second = start()
+    output, _ = second.communicate(timeout=_WAIT_S)
+    assert second.returncode == 2, output
+    assert output.splitlines()[-1].startswith(f"error: state is in use by process {first.pid}:")
+    first.send_signal(signal.SIGTERM)
+    output, _ = first.communicate(timeout=_WAIT_S)
+    assert first.returncode == 0, output
+    assert [int(row[0]) for row in rows(tmp_path)] == list(range(len(rows(tmp_path))))
+
+
+def test_a_full_disk_does_not_stop_the_model(tmp_path: Path, bundle_folder: Path, start: Start) -> None:
+    prepare(tmp_path, bundle_folder, frames=400, pace=200.0)
+    # Room for the outbox and the state, and for a few more predictions.
+    old = [f"{frame},9,0.417387,base,0,0" for frame in range(-9000, 0)]
+    (tmp_path / "predictions.csv").write_text("\n".join([HEADER, *old]) + "\n")
+    size = (tmp_path / "predictions.csv").stat().st_size + 1000
+    with disk.full(size):
+        process = start()
+    output, _ = process.communicate(timeout=_WAIT_S)
+    assert process.returncode == 0, output
+    assert "finished after 400 frames" in output
+    assert "Traceback" not in output
+    lines = [line for line in output.splitlines() if "predictions.csv" in line]
+    assert len(lines) == 2
+    assert "File too large" in lines[0]
+    lost = 400 - (len(rows(tmp_path)) - 9000)
+    assert f"closed, and {lost} predictions are lost" in lines[1]
+    assert asked(tmp_path)["storage_errors"] == 2
+    assert (tmp_path / "predictions.csv").stat().st_size == size
+
+
+def test_damage_is_told_and_the_device_goes_on(tmp_path: Path, bundle_folder: Path, start: Start) -> None:
+    prepare(tmp_path, bundle_folder, frames=30, pace=0.0)
+    state = tmp_path / "state"
+    (state / "generation").mkdir(parents=True)
+    (state / "generation" / "state.msgpack").write_bytes(b"damaged" * 100)
+    (state / "outbox.sqlite").write_bytes(b"damaged" * 1000)
+    output, _ = (process := start()).communicate(timeout=_WAIT_S)
+    assert process.returncode == 0, output
+    assert "state.msgpack: damaged" in output
+    assert "outbox.sqlite is damaged" in output
+    assert len(rows(tmp_path)) == 30
 
 
 def test_frames_of_another_shape_exit_with_2_and_one_clear_line(

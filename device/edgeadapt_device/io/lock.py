@@ -1,0 +1,96 @@
+"""One process per state folder: two would overwrite each other's outbox, generation and predictions.
+
+The lock is the kernel's (`flock`), so it ends with its process however that ends, and no file has to be
+cleaned up. It is also how another process tells whether the device runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from edgeadapt.errors import ConfigError, TransportError
+
+LOCK_NAME = "lock"
+# Whoever only looks (`is_locked`) holds the file for a moment.
+_PATIENCE_S = 1.0
+_PAUSE_S = 0.02
+
+
+class StateLock:
+    """Holds `lock` in a state folder, with the holder's process id in it, while in the context."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / LOCK_NAME
+        self._file = -1
+
+    def __enter__(self) -> StateLock:
+        """Take the lock.
+
+        Raises:
+            ConfigError: another process has it; the message names the process.
+            TransportError: the file cannot be made or locked.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._take()
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            self._release()
+            raise TransportError(f"{self._path}: cannot be locked: {error}") from error
+        except ConfigError:
+            self._release()
+            raise
+        return self
+
+    def _take(self) -> None:
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline_s:
+                    holder = os.pread(self._file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                    raise ConfigError(
+                        f"{self._path.parent} is in use by process {holder}: "
+                        "stop it, or give this device a state_dir of its own"
+                    ) from error
+            time.sleep(_PAUSE_S)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let it go; the file stays."""
+        self._release()
+
+    def _release(self) -> None:
+        if self._file >= 0:
+            with suppress(OSError):
+                os.close(self._file)
+            self._file = -1
+
+
+def is_locked(state_dir: Path) -> bool:
+    """True while a device process runs on this folder."""
+    try:
+        file = os.open(state_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(file)

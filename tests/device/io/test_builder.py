@@ -1,0 +1,58 @@
+"""Every request gets an answer, whatever a build runs into."""
+
+from __future__ import annotations
+
+import queue
+
+import pytest
+
+from edgeadapt.bundle import SlotValues
+from edgeadapt.errors import BundleError
+from edgeadapt_device.core.events import GenerationFailed, GenerationReady, Image
+from edgeadapt_device.io.builder import Builder
+from edgeadapt_device.io.engine import Scores, Session
+
+
+class _NoSession:
+    def run(self, images: Image, *, probe: bool) -> Scores:
+        raise AssertionError("nobody scores here")
+
+
+class _Engine:
+    """Fails with each of `errors` in turn, then builds."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self._errors = list(errors)
+
+    def build(self, values: SlotValues) -> Session:
+        if self._errors:
+            raise self._errors.pop(0)
+        return _NoSession()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (BundleError("does not fit"), "does not fit"),
+        (MemoryError("no room"), "MemoryError: no room"),
+        (KeyError("x"), "KeyError: 'x'"),
+    ],
+)
+def test_a_build_that_fails_is_answered_and_the_next_one_is_done(error: Exception, words: str) -> None:
+    answers: queue.SimpleQueue[tuple[GenerationReady | GenerationFailed, Session | None]]
+    answers = queue.SimpleQueue()
+    builder = Builder(_Engine(error), lambda event, session: answers.put((event, session)))
+    builder.start()
+    builder.request(1, {})
+    builder.request(2, {})
+    assert answers.get(timeout=10) == (GenerationFailed(1, words), None)
+    event, session = answers.get(timeout=10)
+    assert event == GenerationReady(2)
+    assert session is not None
+    builder.stop(10.0)
+    assert not builder.is_alive()
+    assert builder.builds == 2
+
+
+def test_one_that_never_began_is_stopped_at_once() -> None:
+    Builder(_Engine(), lambda event, session: None).stop(10.0)

@@ -1,0 +1,58 @@
+"""What is said, how often, and what the status shows of a patch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeadapt.bundle import Bundle
+from edgeadapt_device.io.builder import Builder
+from edgeadapt_device.io.engine import OnnxEngine
+from edgeadapt_device.io.mqtt import NoLink
+from edgeadapt_device.reporter import Reporter, Watched
+from edgeadapt_device.status import DeviceStatus, read_status
+from tests.device import rig
+
+
+def test_a_line_that_repeats_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reporter = Reporter(tmp_path, every_s=1.0)
+    with caplog.at_level("INFO", "edgeadapt.device"):
+        for _ in range(100):
+            reporter.tell("the disk is full")
+        reporter.tell("something else")
+    assert [record.message for record in caplog.records] == ["the disk is full", "something else"]
+
+
+def shown(device: rig.Rig, bundle: Bundle, folder: Path) -> DeviceStatus:
+    """The status of an inline device."""
+    local = device.device
+    builder = Builder(OnnxEngine(bundle), lambda event, session: None)
+    watched = Watched(local.core, local._performer, builder, NoLink())
+    Reporter(folder, every_s=1.0).write(watched, device.now, running=True)
+    return read_status(folder)
+
+
+def test_patch_and_trial_are_shown_in_words(tmp_path: Path, tiny: Bundle) -> None:
+    device = rig.Rig(tiny)
+    device.assign()
+    assert (shown(device, tiny, tmp_path).patch, shown(device, tiny, tmp_path).trial) == ("", "")
+    device.publish(rig.sealed(tiny, rig.harmless(tiny), serial=7))
+    device.play(rig.frames(20))
+    assert shown(device, tiny, tmp_path).trial == "patch 7 of c1, 20 frames watched"
+    device.play(rig.frames(60))
+    status = shown(device, tiny, tmp_path)
+    assert (status.patch, status.trial) == ("7 of c1", "")
+    assert status.storage_errors == 0
+
+
+def test_updates_are_counted_over_switches(tmp_path: Path, tiny: Bundle) -> None:
+    device = rig.Rig(tiny)
+    seen = []
+    for level in (1.0, 0.3, 1.0):
+        device.play(rig.frames(120, level=level))
+        status = shown(device, tiny, tmp_path)
+        seen.append(status.updates)
+    assert status.segment > 0
+    assert 0 < seen[0] < seen[1] < seen[2]
+    assert seen[2] > seen[0] + 8
