@@ -18,7 +18,7 @@ import numpy as np
 
 from edgeadapt.bundle.manifest import InputSpec
 from edgeadapt.clock import Instant
-from edgeadapt.errors import EdgeAdaptError
+from edgeadapt.errors import ConfigError, EdgeAdaptError
 from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import (
     CommitMessage,
@@ -41,6 +41,7 @@ from edgeadapt_cloud.core.job import AdapterPort
 from edgeadapt_cloud.core.rows import SampleRow
 from edgeadapt_cloud.io.images import decode_image
 from edgeadapt_cloud.io.ports import Blobs, Store
+from edgeadapt_cloud.io.rowcodec import DAMAGED
 
 log = logging.getLogger("edgeadapt.cloud")
 
@@ -119,7 +120,10 @@ class Performer:
     def _build(self, now: Instant, *, going_on: bool) -> None:
         """A core that cannot be built whole is never used."""
         core = self._make_core()
-        effects = core.restore(self._store.snapshot(), now, going_on=going_on)
+        try:
+            effects = core.restore(self._store.snapshot(), now, going_on=going_on)
+        except ConfigError as error:
+            raise ConfigError(f"{self._store.name}: {error}; {DAMAGED}") from error
         with self._store.transaction():
             self._perform(core, effects, [], now)
         self._core, self._stale = core, False

@@ -33,6 +33,7 @@ from edgeadapt_cloud.core.events import (
     Tick,
 )
 from edgeadapt_cloud.core.ingest import Heard, Ingest, Rejected
+from edgeadapt_cloud.core.intact import check_sizes, check_whole
 from edgeadapt_cloud.core.job import JobResult
 from edgeadapt_cloud.core.jobs import Jobs
 from edgeadapt_cloud.core.launch import Launcher
@@ -72,9 +73,14 @@ class CloudCore:
         """Take up where the store left off; call once, before the first event.
 
         `going_on`: only the core is new; the jobs that it started go on, and their results will come.
+
+        Raises:
+            ConfigError: what the store holds does not fit together.
         """
+        check_whole(saved)
         highest = max((row.number for row in saved.cohorts), default=0)
-        saved = saved.of_bundle(self.cohorts.bundle)
+        saved = saved.of_bundle(self._ingest.bundle.digest)
+        check_sizes(saved, self._ingest.bundle)
         self.cohorts.restore(saved.cohorts, saved.segments, highest)
         for key, cohort in self.cohorts.segments.items():
             self.pool.assign(key, cohort)

@@ -13,6 +13,9 @@ from edgeadapt_cloud.core.rows import Commit, Record, Snapshot
 class Store(Protocol):
     """Rows. Every method may raise TransportError; nothing is durable before the transaction ends."""
 
+    name: str
+    """What a person knows it by: the file's path."""
+
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing: durable on a normal exit, undone when an exception leaves the block."""
         ...

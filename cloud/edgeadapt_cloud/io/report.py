@@ -16,7 +16,7 @@ from edgeadapt.errors import ConfigError
 from edgeadapt.patch import Evidence
 from edgeadapt_cloud.core.rows import CohortRow, DeviceRow, JobRow, PatchRow
 from edgeadapt_cloud.io.lock import is_held
-from edgeadapt_cloud.io.rowcodec import decode_row
+from edgeadapt_cloud.io.rowcodec import DAMAGED, decode_row
 from edgeadapt_cloud.io.schema import SCHEMA_VERSION
 from edgeadapt_cloud.io.store import DATABASE_NAME
 
@@ -93,8 +93,12 @@ def read_report(state_dir: Path) -> Report:
     Raises:
         ConfigError: there is no database, or it cannot be read.
     """
+    running = is_held(state_dir)
     with _opened(state_dir / DATABASE_NAME, "ro") as db:
-        return _Reader(db).report(running=is_held(state_dir))
+        try:
+            return _Reader(db).report(running=running)
+        except ConfigError as error:
+            raise ConfigError(f"{state_dir / DATABASE_NAME}: {error}; {DAMAGED}") from error
 
 
 def order_rollback(state_dir: Path, cohort: str, *, to_base: bool) -> None:

@@ -1,4 +1,7 @@
-"""Rows of the core as MessagePack bodies, and back. Arrays travel as safetensors."""
+"""Rows of the core as MessagePack bodies, and back. Arrays travel as safetensors.
+
+Bytes that are no row give ConfigError, whatever they are; who knows the database's name adds it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from edgeadapt.errors import ConfigError, WireError
 from edgeadapt.tensors import FloatArray, decode_tensors, encode_tensors
 
 T = TypeVar("T")
+DAMAGED = "the database is damaged: restore it from a backup, or move it away to begin with an empty one"
 
 
 def _encode_array(value: Any) -> Any:
@@ -37,10 +41,13 @@ def decode_row(data: bytes, kind: type[T]) -> T:
     """Parse a row; raises ConfigError when the database holds something else."""
     try:
         return msgspec.msgpack.decode(data, type=kind, dec_hook=_decode_array)
-    except (msgspec.DecodeError, WireError, KeyError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, WireError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"the database holds a {kind.__name__} that cannot be read: {error}") from error
 
 
 def float_array(data: bytes) -> FloatArray:
-    """Little-endian float32 bytes to an array of its own."""
-    return np.frombuffer(data, dtype="<f4").astype(np.float32)
+    """Little-endian float32 bytes to an array of its own; raises ConfigError when they are not whole."""
+    try:
+        return np.frombuffer(data, dtype="<f4").astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the database holds an array that cannot be read: {error}") from error

@@ -50,6 +50,7 @@ class SqliteStore:
             ConfigError: it cannot be opened, is damaged, or is of another version.
         """
         self._kept = quarantine_kept
+        self.name = str(path or "the database in memory")
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
