@@ -150,8 +150,14 @@ class BudgetSection(Section, frozen=True):
 class DeliverySection(Section, frozen=True):
     """[delivery]: the outbox and its resending."""
 
-    # Published messages that wait for the server's acknowledgement at a time.
+    # Published samples that wait for the server's acknowledgement at a time.
     in_flight: int = 16
+    # The same for reports and outcomes, which have places of their own.
+    in_flight_reports: int = 8
+    # A message sent this often without an answer waits behind all others from then on.
+    yield_after_sends: int = 4
+    # A sample sent this often in vain, while the server answers others, is dropped: it cannot be read there.
+    drop_after_sends: int = 32
     # First pause before a message is sent again; doubles up to the maximum, with jitter.
     resend_s: float = 20.0
     resend_max_s: float = 600.0
@@ -234,6 +240,9 @@ _POSITIVE = (
     ("statistics", "frames_per_update"),
     ("budget", "burst_bytes"),
     ("delivery", "in_flight"),
+    ("delivery", "in_flight_reports"),
+    ("delivery", "yield_after_sends"),
+    ("delivery", "drop_after_sends"),
     ("trial", "frames"),
 )
 

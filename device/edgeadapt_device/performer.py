@@ -15,14 +15,17 @@ from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import TransportError
-from edgeadapt.wire import Sample, topics
+from edgeadapt.wire import MAX_MESSAGE_BYTES, Sample, encode, topics
 from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import effects as fx
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.engine import Session
-from edgeadapt_device.io.outbox import Outbox
+from edgeadapt_device.io.outbox import Outbox, Storable, kind_of
 from edgeadapt_device.io.samples import encode_png
+
+# What the outbox's id and the sequence add to a message.
+_ROW_BYTES = 64
 
 
 class Link(Protocol):
@@ -51,6 +54,7 @@ class Performer:
     Attributes:
         sessions: token to session, as the core asked for them.
         storage_errors: writes that failed (full or read-only disk); the device goes on.
+        too_large: messages that no server would take, and that were therefore not stored.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Performer:
         self.sessions: dict[int, Session] = {}
         self._events: deque[ev.Event] = deque()
         self.storage_errors = 0
+        self.too_large = 0
 
     def handle(self, event: ev.Event, now: Instant) -> None:
         """Give the core an event, and perform what follows until nothing is left to do."""
@@ -108,9 +113,9 @@ class Performer:
             case fx.Release(token):
                 self.sessions.pop(token, None)
             case fx.StoreSample():
-                self._keep(self._outbox.store(_sample(effect)))
+                self._keep(_sample(effect), effect.price_bytes)
             case fx.StoreMessage(message):
-                self._keep(self._outbox.store(message))
+                self._keep(message, 0)
             case fx.Publish(sequence):
                 self._publish(sequence)
             case fx.Forget(sequences):
@@ -127,11 +132,20 @@ class Performer:
             case fx.Log(text):
                 self._on_log(text)
 
-    def _keep(self, stored: tuple[int, str, int, tuple[int, ...]]) -> None:
-        sequence, kind, size_bytes, dropped = stored
-        self._events.append(ev.Stored(sequence, kind, size_bytes))
-        if dropped:
-            self._events.append(ev.Dropped(dropped))
+    def _keep(self, message: Storable, price_bytes: int) -> None:
+        kind, size_bytes = kind_of(message), len(encode(message)) + _ROW_BYTES
+        if size_bytes > MAX_MESSAGE_BYTES:
+            self.too_large += 1
+            self._events.append(ev.NotStored(kind, size_bytes, price_bytes, True))
+            return
+        try:
+            stored = self._outbox.store(message)
+        except TransportError:
+            self._events.append(ev.NotStored(kind, size_bytes, price_bytes, False))
+            raise
+        self._events.append(ev.Stored(stored.sequence, kind, stored.size_bytes, price_bytes))
+        if stored.dropped:
+            self._events.append(ev.Dropped(stored.dropped))
 
     def _publish(self, sequence: int) -> None:
         row = self._outbox.payload(sequence)

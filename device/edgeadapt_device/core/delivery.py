@@ -1,21 +1,28 @@
 """When a row of the outbox is sent, and sent again.
 
 A row is durable before it is known here, and it is forgotten only on the server's acknowledgement:
-after PUBACK the broker may still lose it. At most `in_flight` rows are out at a time. Rows go out
-again after a reconnect, and after a pause that doubles, with jitter. Reports and outcomes go first.
+after PUBACK the broker may still lose it. Rows go out in three lanes, each with slots of its own, so
+that none can hold up another: reports and outcomes, samples, and those that were sent several times
+without an answer. A row goes out again after a pause that doubles, with jitter, and after a reconnect;
+when connections are short, after its first resend, the pause counts alone. A sample that the server
+ignores again and again, while it answers others, is given up: it cannot be read there.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from edgeadapt.clock import Instant
 from edgeadapt_device.config import DeliverySection
 from edgeadapt_device.core.budget import Budget
-from edgeadapt_device.core.effects import Effect, Publish
+from edgeadapt_device.core.effects import Publish
+
+# What MQTT adds to a payload within the broker's limit on packets, at most.
+_PACKET_BYTES = 256
+_MIN_WAIT_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +34,49 @@ class PendingRow:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What to send now, and the rows that are of no use.
+
+    Attributes:
+        publish: in order.
+        too_large: rows that the broker would never take.
+        ignored: samples that the server does not answer though it answers others.
+    """
+
+    publish: tuple[Publish, ...]
+    too_large: tuple[int, ...]
+    ignored: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Rows that wait for a slot: `again` were sent before and come first."""
+
+    slots: int
+    again: OrderedDict[int, _Row] = field(default_factory=OrderedDict)
+    fresh: OrderedDict[int, _Row] = field(default_factory=OrderedDict)
+    out: dict[int, _Row] = field(default_factory=dict)
+
+    def discard(self, sequence: int) -> None:
+        """The row is done with, wherever it is."""
+        self.again.pop(sequence, None)
+        self.fresh.pop(sequence, None)
+        self.out.pop(sequence, None)
+
+
 @dataclass(slots=True)
 class _Row:
     row: PendingRow
+    lane: _Lane
     attempts: int = 0
+    ignored: int = 0
+    answers: int = 0
     resend_mono_s: float = 0.0
+
+    @property
+    def is_sample(self) -> bool:
+        return self.row.kind == "sample"
 
 
 class Delivery:
@@ -43,11 +88,15 @@ class Delivery:
         """Start with the rows that an earlier process left in the outbox; they may have been sent."""
         self._config = config
         self._rng = rng
-        self._urgent: deque[_Row] = deque()
-        self._waiting: deque[_Row] = deque()
-        self._out: dict[int, _Row] = {}
+        self._urgent = _Lane(config.in_flight_reports)
+        self._samples = _Lane(config.in_flight)
+        self._late = _Lane(max(config.in_flight // 4, 1))
+        self._lanes = (self._urgent, self._samples, self._late)
         self._rows: dict[int, _Row] = {}
-        self._blocked_until_s = 0.0
+        self._answers = 0
+        self._blocked_until_s: float | None = None
+        self._connected_mono_s = 0.0
+        self._short = False
         self.connected = False
         self.max_packet_bytes = 0
         for row in pending:
@@ -59,79 +108,122 @@ class Delivery:
 
     def add(self, row: PendingRow, *, attempts: int = 0) -> None:
         """A row became durable."""
-        entry = _Row(row, attempts)
-        self._rows[row.sequence] = entry
-        (self._waiting if row.kind == "sample" else self._urgent).append(entry)
+        lane = self._samples if row.kind == "sample" else self._urgent
+        entry = self._rows[row.sequence] = _Row(row, lane, attempts)
+        (lane.again if attempts else lane.fresh)[row.sequence] = entry
 
-    def forget(self, sequences: tuple[int, ...]) -> tuple[int, ...]:
-        """Acknowledged or dropped rows are done with; returns those that were known."""
-        known = tuple(s for s in sequences if self._rows.pop(s, None) is not None)
-        for sequence in known:
-            self._out.pop(sequence, None)
+    def acknowledge(self, sequences: tuple[int, ...]) -> tuple[PendingRow, ...]:
+        """The server has these rows; returns those that were known."""
+        known = self.forget(sequences)
+        self._answers += bool(known)
         return known
 
-    def connect(self, max_packet_bytes: int) -> None:
-        """A connection is there: what was out before may be lost and goes out again."""
-        self.connected, self.max_packet_bytes = True, max_packet_bytes
-        self._recall(list(self._out.values()))
+    def forget(self, sequences: tuple[int, ...]) -> tuple[PendingRow, ...]:
+        """These rows are done with; returns those that were known."""
+        known = [entry for s in sequences if (entry := self._rows.pop(s, None)) is not None]
+        for entry in known:
+            entry.lane.discard(entry.row.sequence)
+        return tuple(entry.row for entry in known)
 
-    def disconnect(self) -> None:
+    def connect(self, max_packet_bytes: int, now: Instant) -> None:
+        """A connection is there: what was out before may be lost and goes out again.
+
+        After a short connection only what was sent once does so; the rest waits out its pause, or a
+        link that comes and goes would send everything each time.
+        """
+        self.connected, self.max_packet_bytes = True, max_packet_bytes
+        self._connected_mono_s = now.mono_s
+        for lane in self._lanes:
+            self._recall([e for e in lane.out.values() if not self._short or e.attempts <= 1])
+
+    def disconnect(self, now: Instant) -> None:
         """Nothing can be sent."""
+        self._short = self.connected and now.mono_s - self._connected_mono_s < self._config.resend_s
         self.connected = False
 
-    def _recall(self, rows: list[_Row]) -> None:
-        for entry in sorted(rows, key=lambda e: e.row.sequence, reverse=True):
-            del self._out[entry.row.sequence]
-            (self._waiting if entry.row.kind == "sample" else self._urgent).appendleft(entry)
+    def _recall(self, entries: list[_Row]) -> None:
+        """Back into the queue; a row that was sent often enough steps behind those in the late lane."""
+        for entry in sorted(entries, key=lambda e: e.row.sequence):
+            sequence = entry.row.sequence
+            del entry.lane.out[sequence]
+            if entry.attempts >= self._config.yield_after_sends:
+                entry.lane = self._late
+            entry.lane.again[sequence] = entry
 
-    def pump(self, now: Instant, budget: Budget) -> tuple[list[Effect], tuple[int, ...]]:
-        """What to send now, and rows that the broker would never take."""
+    def pump(self, now: Instant, budget: Budget) -> Sending:
+        """What to send now."""
         if not self.connected:
-            return [], ()
-        overdue = [e for e in self._out.values() if e.resend_mono_s <= now.mono_s]
-        self._recall(overdue)
-        effects: list[Effect] = []
-        oversized: list[int] = []
-        while len(self._out) < self._config.in_flight:
-            entry = self._take(now, budget)
-            if entry is None:
-                break
-            if self.max_packet_bytes and entry.row.size_bytes + 256 > self.max_packet_bytes:
-                oversized.append(entry.row.sequence)
-                continue
-            self._send(entry, now)
-            effects.append(Publish(entry.row.sequence))
-        return effects, tuple(oversized)
+            return Sending((), (), ())
+        self._blocked_until_s = None
+        ignored = self._recall_overdue(now)
+        publish: list[Publish] = []
+        too_large: list[int] = []
+        for lane in self._lanes:
+            while len(lane.out) < lane.slots and (entry := self._next(lane, now, budget)) is not None:
+                if self._fits(entry):
+                    self._send(entry, now)
+                    publish.append(Publish(entry.row.sequence))
+                else:
+                    too_large.append(entry.row.sequence)
+        return Sending(tuple(publish), tuple(too_large), tuple(ignored))
 
-    def _take(self, now: Instant, budget: Budget) -> _Row | None:
-        """The next row to send; None when none waits or a resend cannot be paid yet."""
-        for queue in (self._urgent, self._waiting):
-            while queue and queue[0].row.sequence not in self._rows:
-                queue.popleft()
-        if self._urgent:
-            entry = self._urgent.popleft()
+    def _recall_overdue(self, now: Instant) -> list[int]:
+        """Free the slots of rows whose pause is over; returns the samples to give up."""
+        ignored: list[int] = []
+        for lane in self._lanes:
+            overdue = [e for e in lane.out.values() if e.resend_mono_s <= now.mono_s]
+            for entry in overdue:
+                entry.ignored += entry.answers < self._answers
+            hopeless = [e for e in overdue if e.is_sample and e.ignored >= self._config.drop_after_sends]
+            for entry in hopeless:
+                overdue.remove(entry)
+                del lane.out[entry.row.sequence]
+                ignored.append(entry.row.sequence)
+            self._recall(overdue)
+        return ignored
+
+    def _next(self, lane: _Lane, now: Instant, budget: Budget) -> _Row | None:
+        """Take the next row of a lane; a resend that cannot be paid yet holds back no new row."""
+        if lane.again:
+            sequence, entry = next(iter(lane.again.items()))
+            if not self._fits(entry) or self._pay_again(entry, now, budget):
+                return lane.again.pop(sequence)
+        if not lane.fresh:
+            return None
+        _, entry = lane.fresh.popitem(last=False)
+        # A sample was paid for when its frame was flagged.
+        if not entry.is_sample:
             budget.charge(entry.row.size_bytes, now)
-            return entry
-        if not self._waiting:
-            return None
-        entry = self._waiting[0]
-        # The first attempt was paid for when the frame was flagged.
-        if entry.attempts and not budget.take(entry.row.size_bytes, now, early=True):
-            self._blocked_until_s = now.mono_s + max(budget.wait_s(entry.row.size_bytes), 0.05)
-            return None
-        return self._waiting.popleft()
+        return entry
+
+    def _pay_again(self, entry: _Row, now: Instant, budget: Budget) -> bool:
+        size_bytes = entry.row.size_bytes
+        if not entry.is_sample:
+            budget.charge(size_bytes, now, again=True)
+            return True
+        price = budget.price(size_bytes, early=True)
+        if budget.take(price, now, early=True):
+            budget.settle(price, size_bytes)
+            return True
+        until_s = now.mono_s + max(budget.wait_s(price), _MIN_WAIT_S)
+        self._blocked_until_s = min(until_s, self._blocked_until_s or until_s)
+        return False
+
+    def _fits(self, entry: _Row) -> bool:
+        return not self.max_packet_bytes or entry.row.size_bytes + _PACKET_BYTES <= self.max_packet_bytes
 
     def _send(self, entry: _Row, now: Instant) -> None:
         pause_s = min(self._config.resend_s * 2.0**entry.attempts, self._config.resend_max_s)
         entry.attempts = min(entry.attempts + 1, 16)
+        entry.answers = self._answers
         entry.resend_mono_s = now.mono_s + pause_s * (0.75 + 0.5 * self._rng.random())
-        self._out[entry.row.sequence] = entry
+        entry.lane.out[entry.row.sequence] = entry
 
     def next_deadline(self) -> float | None:
         """Monotonic second of the next resend."""
         if not self.connected:
             return None
-        due = [entry.resend_mono_s for entry in self._out.values()]
-        if self._waiting and self._blocked_until_s > 0.0:
+        due = [entry.resend_mono_s for lane in self._lanes for entry in lane.out.values()]
+        if self._blocked_until_s is not None:
             due.append(self._blocked_until_s)
         return min(due, default=None)

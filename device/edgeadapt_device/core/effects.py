@@ -49,7 +49,10 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class StoreSample:
-    """Encode the frame without loss and make it durable in the outbox; answer Stored."""
+    """Encode the frame without loss and make it durable in the outbox; answer Stored or NotStored.
+
+    `price_bytes` is what the budget paid for it; the answer brings it back.
+    """
 
     image: Image
     segment: int
@@ -58,11 +61,13 @@ class StoreSample:
     predicted: int
     generation: str
     captured_s: float
+    price_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoreMessage:
-    """Make the message durable in the outbox (which fills in outbox and sequence); answer Stored."""
+    """Make the message durable in the outbox (which fills in outbox and sequence); answer Stored or
+    NotStored."""
 
     message: SignatureReport | Outcome
 

@@ -74,11 +74,25 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message is durable in the outbox under this sequence; its size is that of the MQTT payload."""
+    """A message is durable in the outbox under this sequence; its size is that of the MQTT payload.
+
+    `price_bytes` is what the budget paid for a sample beforehand.
+    """
 
     sequence: int
     kind: str
     size_bytes: int
+    price_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NotStored:
+    """A message could not be made durable: the disk refuses, or it is larger than the wire allows."""
+
+    kind: str
+    size_bytes: int
+    price_bytes: int
+    too_large: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +115,7 @@ Event = (
     | Disconnected
     | Received
     | Stored
+    | NotStored
     | Dropped
     | Tick
 )

@@ -19,9 +19,14 @@ from edgeadapt.patch import Patch, TrustedKeys, check_fit, check_fresh, open_env
 from edgeadapt.wire import Ack, Assign, Command, decode, topics
 from edgeadapt_device.core.bank import PatchBank
 from edgeadapt_device.core.state import Assignment
+from edgeadapt_device.core.told import Told
 
 _REMEMBERED = 256
 _MAX_SEGMENT = 1 << 53
+#: Refusals that need no key: anyone who reaches the topic can provoke them.
+UNAUTHENTICATED = frozenset(
+    {Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.UNKNOWN_KEY, Refusal.BAD_SIGNATURE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,16 @@ class Intake:
         self._expired: OrderedDict[str, None] = OrderedDict()
         self._blocked: OrderedDict[str, None] = OrderedDict()
         self._assignments: OrderedDict[int, Assignment] = OrderedDict()
+        self._strangers: OrderedDict[str, None] = OrderedDict()
         self.serials: dict[str, int] = {}
+
+    def restore(self, told: Told) -> None:
+        """Go on with what an earlier process was told."""
+        self.serials.update(told.serials)
+        for assignment in told.assignments:
+            self.assign(assignment)
+        for digest in told.blocked:
+            self.block(digest)
 
     def receive(self, topic: str, payload: bytes, now: Instant) -> Incoming | None:
         """Judge one message; None when there is nothing to do.
@@ -93,7 +107,9 @@ class Intake:
         digest = sha256_hex(payload)
         # A refusal holds for one topic: replaying a patch elsewhere must not silence it where it belongs.
         refused_as = f"{cohort}/{digest}"
-        if refused_as in self._refused or digest in self._blocked or self._bank.by_digest(digest):
+        if refused_as in self._refused or refused_as in self._strangers:
+            return None
+        if digest in self._blocked or self._bank.by_digest(digest):
             return None
         serial = 0
         try:
@@ -102,25 +118,36 @@ class Intake:
             check_fit(patch, self._bundle)
             check_fresh(patch, cohort=cohort, last_serial=self._last_serial(cohort), wall_s=now.wall_s)
         except TrustError as error:
-            # A wall clock may be wrong for a while: an expired patch is judged each time it comes.
-            refused = self._expired if error.refusal is Refusal.EXPIRED else self._refused
-            told = refused_as in refused
-            _remember(refused, refused_as)
-            return None if told else Refused(cohort, serial, digest, error)
+            told = self._refused_before(error.refusal)
+            known = refused_as in told
+            _remember(told, refused_as)
+            return None if known else Refused(cohort, serial, digest, error)
         self.serials[cohort] = serial
         return Accepted(patch, payload)
+
+    def _refused_before(self, refusal: Refusal) -> OrderedDict[str, None]:
+        """Where to remember a refusal: garbage must not push out what the cloud was told already.
+
+        A wall clock may be wrong for a while, so an expired patch is judged each time it comes.
+        """
+        if refusal is Refusal.EXPIRED:
+            return self._expired
+        return self._strangers if refusal in UNAUTHENTICATED else self._refused
 
     def _last_serial(self, cohort: str) -> int:
         """The serial that a patch must pass; one that the bank had to let go may come again."""
         last = self.serials.get(cohort, 0)
         return last - 1 if last and self._bank.get(cohort) is None else last
 
-    def assign(self, assignment: Assignment) -> None:
-        """Remember a segment's cohort."""
+    def assign(self, assignment: Assignment) -> bool:
+        """Remember a segment's cohort; False when the newest assignment says just that."""
+        if self._assignments and next(reversed(self._assignments.values())) == assignment:
+            return False
         self._assignments.pop(assignment.segment, None)
         self._assignments[assignment.segment] = assignment
         while len(self._assignments) > _REMEMBERED:
             self._assignments.popitem(last=False)
+        return True
 
     def cohort_of(self, segment: int) -> str:
         """The cohort of a segment, or "" when it is not known."""
@@ -138,10 +165,6 @@ class Intake:
     def block(self, digest: str) -> None:
         """Never take this patch again."""
         _remember(self._blocked, digest)
-
-    def is_blocked(self, digest: str) -> bool:
-        """True for a patch that was reverted here."""
-        return digest in self._blocked
 
     def blocked(self) -> tuple[str, ...]:
         """All blocked digests, oldest first."""

@@ -21,8 +21,9 @@ from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core import outcomes
 from edgeadapt_device.core.adaptation import Adaptation, Running, Statistics
 from edgeadapt_device.core.bank import BankEntry, PatchBank
-from edgeadapt_device.core.intake import Intake, is_sound
-from edgeadapt_device.core.state import Assignment, BankRecord, DeviceState, TrialRecord
+from edgeadapt_device.core.intake import is_sound
+from edgeadapt_device.core.state import BankRecord, BudgetRecord, DeviceState, TrialRecord
+from edgeadapt_device.core.told import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,8 @@ class Restored:
     running: Running
     epoch: int
     frames: int
-    assignments: tuple[Assignment, ...]
-    serials: Mapping[str, int]
-    budget_bytes_per_hour: int | None
+    told: Told
+    budget: BudgetRecord | None
     cut_off: Outcome | None
     notes: tuple[str, ...]
 
@@ -54,7 +54,7 @@ def restore(
         segment, epoch = (state.segment + 1, state.epoch + 1) if state is not None else (0, 1)
         notes = ("the bundle has changed: starting from its base",) if state is not None else ()
         adaptation = Adaptation(bundle, config, bank, segment, None)
-        return Restored(adaptation, Running(None, source), epoch, 0, (), {}, None, None, notes)
+        return Restored(adaptation, Running(None, source), epoch, 0, Told(), None, None, notes)
     notes_list: list[str] = []
     # A patch cut off on trial is not taken back: it would push out the one of its cohort that ran before it.
     tried = state.trial.digest if state.trial is not None else None
@@ -80,9 +80,14 @@ def restore(
         running,
         state.epoch + 1,
         state.frames,
-        tuple(a for a in state.assignments if is_sound(a.cohort, a.segment)),
-        state.serials,
-        state.budget_bytes_per_hour,
+        Told(
+            serials=state.serials,
+            assignments=tuple(a for a in state.assignments if is_sound(a.cohort, a.segment)),
+            blocked=tuple(adaptation.blocked),
+            budget_bytes_per_hour=state.budget_bytes_per_hour,
+            commands=state.commands,
+        ),
+        state.budget,
         cut_off,
         tuple(notes_list),
     )
@@ -121,7 +126,7 @@ def _vector(data: bytes, length: int) -> FloatArray | None:
 
 
 def snapshot(
-    bundle: Bundle, adaptation: Adaptation, intake: Intake, epoch: int, frames: int, rate: int | None
+    bundle: Bundle, adaptation: Adaptation, told: Told, budget: BudgetRecord | None, epoch: int, frames: int
 ) -> tuple[DeviceState, dict[str, bytes]]:
     """The state to store, and the envelopes it names by digest."""
     running, trial = adaptation.known_good, adaptation.trial
@@ -144,12 +149,14 @@ def snapshot(
         var=pack_vector(running.statistics[1]),
         reference=pack_vector(signature.vector),
         reference_frames=signature.count,
-        serials=dict(intake.serials),
-        assignments=intake.assignments(),
-        blocked=tuple(dict.fromkeys((*intake.blocked(), *adaptation.blocked)))[-256:],
+        serials=dict(told.serials),
+        assignments=told.assignments,
+        blocked=told.blocked,
         bank=tuple(_record(entry) for entry in entries),
         trial=record,
-        budget_bytes_per_hour=rate,
+        budget_bytes_per_hour=told.budget_bytes_per_hour,
+        budget=budget,
+        commands=told.commands,
     )
     return state, {entry.patch.digest: entry.envelope for entry in entries}
 

@@ -40,11 +40,19 @@ class Assignment(_Record, frozen=True):
     canary: bool
 
 
+class BudgetRecord(_Record, frozen=True):
+    """The byte budget's tokens, as of `wall_s`; they may be negative."""
+
+    tokens: float
+    wall_s: float
+
+
 class DeviceState(_Record, frozen=True):
     """Everything the core needs to go on as the same generation.
 
     `patch` is the digest of the running patch ("" for the base); `mean` and `var` [P] are its
-    statistics; `reference` [S] is the running segment's signature, with `reference_frames` behind it.
+    statistics; `reference` [S] is the running segment's signature, with `reference_frames` behind it;
+    `commands` are the ids of the last orders that were obeyed.
     """
 
     bundle: str
@@ -62,4 +70,6 @@ class DeviceState(_Record, frozen=True):
     bank: tuple[BankRecord, ...]
     trial: TrialRecord | None = None
     budget_bytes_per_hour: int | None = None
+    budget: BudgetRecord | None = None
+    commands: tuple[str, ...] = ()
     format: int = STATE_FORMAT

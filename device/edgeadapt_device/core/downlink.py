@@ -1,0 +1,179 @@
+"""What comes down: a message in, and what the device does about it out.
+
+`Intake` says what a message is and whether it is believed; here its orders are followed: patches reach
+the bank and the trial, assignments the subscriptions, commands the generation. What anyone could send
+without a key (garbage, strangers' patches) is counted, and told at most now and then.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.clock import Instant
+from edgeadapt.errors import WireError
+from edgeadapt.patch import TrustedKeys
+from edgeadapt.wire import Ack, Assign, Command, topics
+from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.core import outcomes
+from edgeadapt_device.core.adaptation import Adaptation
+from edgeadapt_device.core.effects import Effect, Log, StoreMessage, Subscribe, Unsubscribe
+from edgeadapt_device.core.intake import UNAUTHENTICATED, Accepted, Intake, Refused
+from edgeadapt_device.core.state import Assignment
+from edgeadapt_device.core.throttle import Throttle, and_more
+from edgeadapt_device.core.told import REMEMBERED_COMMANDS, Told
+from edgeadapt_device.core.uploads import Uploads
+
+_QUARANTINE_LOG_S = 10.0
+_STRANGER_REPORT_S = 60.0
+_MAX_TOPICS = 256
+_MAX_COMMAND_ID = 128
+
+
+class Downlink:
+    """The way down of one device.
+
+    Attributes:
+        bytes_down: topics and payloads received since start.
+        quarantined: messages that were not ours.
+        refusals: the last refused patches, in words.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: DeviceConfig,
+        trusted: TrustedKeys,
+        adaptation: Adaptation,
+        uploads: Uploads,
+        told: Told,
+    ) -> None:
+        """Go on with what an earlier process was `told`."""
+        self._bundle, self._fleet = bundle, config.device.fleet
+        self._device = config.device.name
+        self._adaptation, self._uploads = adaptation, uploads
+        self._intake = Intake(bundle, trusted, self._fleet, self._device, adaptation.bank)
+        self._intake.restore(told)
+        self._rate = told.budget_bytes_per_hour
+        self._commands: deque[str] = deque(told.commands, maxlen=REMEMBERED_COMMANDS)
+        self._quarantine_log = Throttle(_QUARANTINE_LOG_S)
+        self._strangers: OrderedDict[str, Throttle] = OrderedDict()
+        self.bytes_down = self.quarantined = 0
+        self.refusals: deque[str] = deque(maxlen=16)
+
+    @property
+    def told(self) -> Told:
+        """What to remember over a restart."""
+        for digest in self._adaptation.blocked:
+            self._intake.block(digest)
+        return Told(
+            serials=dict(self._intake.serials),
+            assignments=self._intake.assignments(),
+            blocked=self._intake.blocked(),
+            budget_bytes_per_hour=self._rate,
+            commands=tuple(self._commands),
+        )
+
+    def subscriptions(self) -> list[Effect]:
+        """Everything to listen to, after a connection was made."""
+        own = [topics.down(self._fleet, self._device, kind) for kind in topics.DOWN_KINDS]
+        return [Subscribe(topic) for topic in (*own, *self._patch_topics())]
+
+    def _patch_topics(self) -> dict[str, None]:
+        """Topics of all remembered cohorts, in order."""
+        channels = self._intake.channels().items()
+        return {topic: None for cohort, canary in channels for topic in self._topics(cohort, canary)}
+
+    def _topics(self, cohort: str, canary: bool) -> list[str]:
+        channels = ("stable", "canary") if canary else ("stable",)
+        return [topics.patch(self._fleet, cohort, channel) for channel in channels]
+
+    def receive(self, topic: str, payload: bytes, now: Instant) -> list[Effect]:
+        """Follow one message."""
+        self.bytes_down += len(topic) + len(payload)
+        try:
+            message = self._intake.receive(topic, payload, now)
+        except WireError as error:
+            self.quarantined += 1
+            held = self._quarantine_log.admit(now)
+            return [] if held is None else [Log(f"message quarantined: {error}{and_more(held)}")]
+        match message:
+            case Accepted():
+                return self._on_patch(message, now)
+            case Refused():
+                return self._on_refused(message, now)
+            case Ack():
+                return self._uploads.acknowledge(message)
+            case Assign():
+                return self._on_assign(message, now)
+            case Command():
+                return self._on_command(message)
+            case None:
+                return []
+
+    def _on_patch(self, accepted: Accepted, now: Instant) -> list[Effect]:
+        self._adaptation.must_commit = True
+        cohort = accepted.patch.header.cohort
+        entry = self._adaptation.bank.put(accepted.patch, accepted.envelope)
+        if cohort != self._intake.cohort_of(self._adaptation.tracker.segment):
+            return [Log(f"patch {accepted.patch.header.serial} of {cohort} kept for later")]
+        return self._adaptation.adopt(entry, now)
+
+    def _on_refused(self, refused: Refused, now: Instant) -> list[Effect]:
+        text = f"patch {refused.serial} of {refused.cohort} refused: {refused.error}"
+        if refused.error.refusal in UNAUTHENTICATED:
+            held = self._stranger(refused.cohort).admit(now)
+            if held is None:
+                return []
+            text += and_more(held)
+        self.refusals.append(text)
+        outcome = outcomes.of_refusal(refused.cohort, refused.serial, refused.digest, refused.error)
+        return [StoreMessage(outcome), Log(text)]
+
+    def _stranger(self, cohort: str) -> Throttle:
+        """Reports about a cohort's topic that anyone could provoke."""
+        throttle = self._strangers.setdefault(cohort, Throttle(_STRANGER_REPORT_S))
+        if len(self._strangers) > _MAX_TOPICS:
+            self._strangers.popitem(last=False)
+        return throttle
+
+    def _on_assign(self, assign: Assign, now: Instant) -> list[Effect]:
+        if assign.bundle != self._bundle.digest:
+            return [Log(f"an assignment for bundle {assign.bundle[:12]} is not for this device")]
+        effects = self._take_over(assign, now)
+        entry = self._adaptation.bank.get(assign.cohort)
+        if assign.segment == self._adaptation.tracker.segment and entry is not None:
+            effects += self._adaptation.adopt(entry, now)
+        return effects
+
+    def _take_over(self, assign: Assign, now: Instant) -> list[Effect]:
+        """Remember an assignment and follow its topics; nothing is written when it says nothing new."""
+        before = self._patch_topics()
+        changed = self._intake.assign(Assignment(assign.segment, assign.cohort, assign.channel == "canary"))
+        rate = assign.budget_bytes_per_hour
+        if rate is not None and rate != self._rate:
+            self._rate, changed = rate, True
+            self._uploads.budget.set_rate(rate, now)
+        if not changed:
+            return []
+        self._adaptation.must_commit = True
+        wanted = self._patch_topics()
+        return [
+            *(Unsubscribe(topic) for topic in before if topic not in wanted),
+            # Again for a known cohort: the broker then sends its retained patch once more.
+            *(Subscribe(topic) for topic in self._topics(assign.cohort, assign.channel == "canary")),
+        ]
+
+    def _on_command(self, command: Command) -> list[Effect]:
+        """Obey an order once: brokers deliver more than once, and sessions outlive restarts."""
+        order = command.id[:_MAX_COMMAND_ID]
+        if order in self._commands:
+            return []
+        self._commands.append(order)
+        self._adaptation.must_commit = True
+        if command.action == "report":
+            return [StoreMessage(self._adaptation.report())]
+        return [
+            *self._adaptation.to_base("rolled back by command"),
+            Log("rolled back to the base by command"),
+        ]

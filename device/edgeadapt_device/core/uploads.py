@@ -1,0 +1,135 @@
+"""What goes up: which frames are worth their bytes, what they cost, and what became of them.
+
+A frame is judged and paid for here, then stored by the driver; the answer to that settles the price, and
+`Delivery` sends the row until the server has it. A message that could not be stored is not paid for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeadapt.clock import Instant
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Ack, Lane
+from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.core.budget import OVERHEAD_BYTES, Budget
+from edgeadapt_device.core.delivery import Delivery, PendingRow
+from edgeadapt_device.core.effects import Effect, Forget, Log
+from edgeadapt_device.core.events import NotStored, Stored
+from edgeadapt_device.core.flagging import Flagger
+from edgeadapt_device.core.throttle import Throttle, and_more
+
+_ENVELOPE_BYTES = 320  # what a Sample adds to the encoded image, about
+_LOG_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A frame that is worth uploading, and what was paid for it."""
+
+    lane: Lane
+    price_bytes: int
+
+
+class Uploads:
+    """The way up, with its budget.
+
+    Attributes:
+        flagged: frames chosen since start.
+        uploaded: samples that the server acknowledged since start.
+    """
+
+    def __init__(
+        self,
+        config: DeviceConfig,
+        classes: int,
+        frame_bytes: int,
+        *,
+        rng: np.random.Generator,
+        outbox: str,
+        pending: tuple[PendingRow, ...],
+    ) -> None:
+        """`frame_bytes` is the size of a raw frame; `pending` are rows of an earlier process."""
+        self._config, self._outbox = config, outbox
+        self.budget = Budget(config.budget)
+        self.delivery = Delivery(config.delivery, rng, pending)
+        self._flagger = Flagger(config.flagging, classes, rng)
+        # A raw frame is a bad guess at its PNG; one that would never be affordable is not believed.
+        most = max(config.budget.burst_bytes // 2 - OVERHEAD_BYTES, 1)
+        self._taught = frame_bytes + _ENVELOPE_BYTES <= most
+        self._sample_bytes = float(min(frame_bytes + _ENVELOPE_BYTES, most))
+        self._too_large = Throttle(_LOG_EVERY_S)
+        self.flagged = self.uploaded = 0
+
+    def new_segment(self) -> None:
+        """Everything in a new domain is new."""
+        self._flagger.new_segment()
+
+    def choose(
+        self, probabilities: FloatArray, uncertainty: float, now: Instant, *, at_home: bool, early: bool
+    ) -> Chosen | None:
+        """Judge and pay for a frame [K]; None when it is not worth it or cannot be paid."""
+        if not self._config.mqtt.enabled:
+            return None
+        lane = self._flagger.judge(probabilities, uncertainty, at_home=at_home)
+        if lane is None:
+            return None
+        price = self.budget.price(int(self._sample_bytes), early=early)
+        if not self.budget.take(price, now, early=early):
+            return None
+        self.flagged += 1
+        self._flagger.keep(lane, probabilities)
+        return Chosen(lane, price)
+
+    def stored(self, event: Stored) -> None:
+        """A message is durable: settle its price, and send it when it is its turn."""
+        if event.kind == "sample":
+            self.budget.settle(event.price_bytes, event.size_bytes)
+            self._learn(event.size_bytes)
+        self.delivery.add(PendingRow(event.sequence, event.kind, event.size_bytes))
+
+    def not_stored(self, event: NotStored, now: Instant) -> list[Effect]:
+        """A message is lost; what a sample has cost comes back."""
+        if event.kind == "sample":
+            self.budget.refund(event.price_bytes)
+        if not event.too_large:
+            return []
+        if event.kind == "sample":
+            self._learn(event.size_bytes)
+        held = self._too_large.admit(now)
+        if held is None:
+            return []
+        return [Log(f"a {event.kind} of {event.size_bytes} bytes is too large to be sent{and_more(held)}")]
+
+    def _learn(self, size_bytes: int) -> None:
+        share = 0.05 if self._taught else 1.0
+        self._taught = True
+        self._sample_bytes += share * (size_bytes - self._sample_bytes)
+
+    def acknowledge(self, ack: Ack) -> list[Effect]:
+        """The server has rows; acknowledgements for another outbox are ignored."""
+        if ack.outbox != self._outbox:
+            return []
+        known = self.delivery.acknowledge(ack.sequences)
+        self.uploaded += sum(row.kind == "sample" for row in known)
+        return [Forget(tuple(row.sequence for row in known))] if known else []
+
+    def dropped(self, sequences: tuple[int, ...]) -> list[Effect]:
+        """The outbox let rows go."""
+        self.delivery.forget(sequences)
+        return [Log(f"the outbox is full: {len(sequences)} samples of least value were dropped")]
+
+    def send(self, now: Instant) -> list[Effect]:
+        """What goes out now."""
+        sending = self.delivery.pump(now, self.budget)
+        effects: list[Effect] = [*sending.publish]
+        for sequences, why in (
+            (sending.too_large, "larger than the broker allows"),
+            (sending.ignored, "not answered by the server, which answers others"),
+        ):
+            if sequences:
+                self.delivery.forget(sequences)
+                effects += [Forget(sequences), Log(f"{len(sequences)} messages were dropped: {why}")]
+        return effects
