@@ -2,7 +2,8 @@
 
 Same images, name, severity and generator state give the same result. Frames are worked on ``CHUNK`` at a
 time from one generator, so two calls with one generator give what one call gives if the first takes a
-multiple of ``CHUNK`` frames; other cuts draw the randomness in another order.
+multiple of ``CHUNK`` frames; other cuts draw the randomness in another order. Images with a side below
+``MIN_SIDE`` are worked on with their edges repeated up to it, and cut out again.
 """
 
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def corrupt(
     """Corrupt a batch; the input is not changed.
 
     Args:
-        images: uint8 ``[N, H, W, C]`` with 1 or 3 channels and both sides at least ``MIN_SIDE``.
+        images: uint8 ``[N, H, W, C]`` with 1 or 3 channels, of any size.
         name: one of :data:`CORRUPTIONS`.
         severity: 1 (mild) to 5 (strong).
         rng: the only source of randomness; advanced.
@@ -75,8 +76,10 @@ def corrupt(
     check(name, severity)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
         raise ConfigError(f"images must be uint8 [N, H, W, 1 or 3], got {images.dtype} {images.shape}")
+    if min(images.shape[1:3]) < 1:
+        raise ConfigError(f"images must be at least 1 pixel on each side, got {images.shape}")
     if min(images.shape[1:3]) < MIN_SIDE:
-        raise ConfigError(f"images must be at least {MIN_SIDE} pixels on each side, got {images.shape}")
+        return _corrupt_small(images, name, severity, rng)
     corruption = _REGISTRY.get(name)
     result = np.empty_like(images)
     for start in range(0, len(images), CHUNK):
@@ -84,3 +87,15 @@ def corrupt(
         corrupted = corruption(chunk, severity, rng)
         result[start : start + CHUNK] = np.rint(np.clip(corrupted, 0, 1) * 255)
     return result
+
+
+def _corrupt_small(
+    images: NDArray[np.uint8], name: str, severity: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Repeat the image's edges around it until both sides have ``MIN_SIDE``, corrupt, cut it out."""
+    _, height, width, _ = images.shape
+    top, left = (max(0, MIN_SIDE - side) // 2 for side in (height, width))
+    bottom, right = (max(0, MIN_SIDE - side) - before for side, before in ((height, top), (width, left)))
+    grown = np.pad(images, ((0, 0), (top, bottom), (left, right), (0, 0)), mode="edge")
+    corrupted = corrupt(grown, name, severity, rng)
+    return corrupted[:, top : top + height, left : left + width].copy()

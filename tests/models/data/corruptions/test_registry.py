@@ -57,6 +57,25 @@ def test_large_pictures_work(name: str) -> None:
 
 
 @EVERY
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (2, 30), (7, 13), (5, 5)])
+def test_small_pictures_work(name: str, size: tuple[int, int], channels: int) -> None:
+    images = make_images(6, *size, channels)
+    corrupted = corrupt(images, name, 5, rng())
+    assert corrupted.shape == images.shape
+    assert np.array_equal(corrupted, corrupt(images, name, 5, rng()))
+    if min(size) >= 5:
+        assert np.abs(corrupted.astype(int) - images).mean() > 1
+
+
+def test_a_small_picture_is_the_middle_of_one_with_repeated_edges() -> None:
+    images = make_images(4, 7, 13, 3)
+    grown = np.concatenate([images, images[:, -1:]], axis=1)
+    for name in CORRUPTIONS:
+        assert np.array_equal(corrupt(images, name, 3, rng()), corrupt(grown, name, 3, rng())[:, :7])
+
+
+@EVERY
 def test_same_generator_state_same_result(name: str) -> None:
     images = make_images(5, 32, 32, 3)
     assert np.array_equal(corrupt(images, name, 3, rng(7)), corrupt(images, name, 3, rng(7)))
@@ -99,5 +118,5 @@ def test_bad_arguments_say_what_was_expected() -> None:
         corrupt(images, "fog", 6, rng())
     with pytest.raises(ConfigError, match="must be uint8"):
         corrupt(images.astype(np.float32), "fog", 1, rng())
-    with pytest.raises(ConfigError, match="at least 8 pixels"):
-        corrupt(images[:, :4], "fog", 1, rng())
+    with pytest.raises(ConfigError, match="at least 1 pixel"):
+        corrupt(images[:, :0], "fog", 1, rng())
