@@ -22,6 +22,10 @@ from edgeadapt_models.data.download import fetch
 from edgeadapt_models.data.locations import CIFAR10_VARIABLE
 
 NAME = "cifar10"
+ABOUT = "60,000 colour 32x32 pictures of animals and vehicles in 10 classes"
+HOW_TO_GET = (
+    f"not here: run: edgeadapt data fetch cifar10, or let {CIFAR10_VARIABLE} name the folder that holds it"
+)
 ARCHIVE = "cifar-10-binary.tar.gz"
 HOMES = ("https://www.cs.toronto.edu/~kriz/",)
 ARCHIVE_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # as published on the data set's page
@@ -34,6 +38,7 @@ _SHAPE = (32, 32, 3)
 _RECORD_BYTES = 1 + 3 * 32 * 32
 _TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST_FILES = ("test_batch.bin",)
+_COPIES = ("train.npz", "test.npz")
 
 
 def load(root: Path | None, cache_dir: Path) -> Dataset:
@@ -47,11 +52,20 @@ def load(root: Path | None, cache_dir: Path) -> Dataset:
         return read_archive(download(cache_dir))
     if (root / ARCHIVE).is_file():
         return read_archive(root / ARCHIVE)
-    if (root / "train.npz").is_file() and (root / "test.npz").is_file():
-        train_images, train_labels = read_jpeg_copies(root / "train.npz")
-        test_images, test_labels = read_jpeg_copies(root / "test.npz")
+    if all((root / name).is_file() for name in _COPIES):
+        (train_images, train_labels), (test_images, test_labels) = (
+            read_jpeg_copies(root / name) for name in _COPIES
+        )
         return Dataset(NAME, CLASSES, train_images, train_labels, test_images, test_labels)
     raise ConfigError(f"{root} holds neither {ARCHIVE} nor train.npz and test.npz. {FIX}")
+
+
+def find(root: Path | None, cache_dir: Path) -> Path | None:
+    """The folder that ``load`` would read without a download; None where there is none."""
+    if root is None:
+        return cache_dir / NAME if (cache_dir / NAME / ARCHIVE).is_file() else None
+    whole = (root / ARCHIVE).is_file() or all((root / name).is_file() for name in _COPIES)
+    return root if whole else None
 
 
 def download(cache_dir: Path, homes: tuple[str, ...] = HOMES) -> Path:

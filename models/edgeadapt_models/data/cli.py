@@ -9,7 +9,8 @@ import click
 from edgeadapt import config
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.data.base import Dataset
-from edgeadapt_models.data.registry import load, names
+from edgeadapt_models.data.corruptions import CORRUPTIONS
+from edgeadapt_models.data.registry import listings, load
 from edgeadapt_models.data.sheet import contact_sheet
 from edgeadapt_models.data.stream import RenderedStream, StreamSpec, parse_segments, render
 from edgeadapt_models.data.stream_files import write
@@ -49,10 +50,18 @@ def group() -> None:
     """
 
 
-@group.command("list")
+@group.command("list", short_help="Data sets: what they are, and where.")
 def list_names() -> None:
-    """Name the data sets that can be loaded."""
-    for name in names():
+    """Name the data sets: what each is, and where it lies or how to get it."""
+    for listing in listings():
+        where = f"here: {listing.folder}" if listing.folder else listing.how_to_get
+        click.echo(f"{listing.name:<14} {listing.about}; {where}")
+
+
+@group.command("corruptions", short_help="Name the 15 corruptions.")
+def list_corruptions() -> None:
+    """Name the 15 corruptions; with a severity, as in fog:5, each is a domain."""
+    for name in CORRUPTIONS:
         click.echo(name)
 
 
@@ -119,7 +128,8 @@ def render_stream(
 ) -> None:
     """Render a stream of domains to a folder.
 
-    A domain is clean, a corruption with its severity (1 to 5), a ramp of severities, or a mixture:
+    A domain is clean, a corruption with its severity (1 to 5), a ramp of severities, or a mixture
+    (`edgeadapt data corruptions` names the corruptions):
 
     \b
       clean:500                          500 clean frames

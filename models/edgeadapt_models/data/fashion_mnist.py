@@ -21,6 +21,10 @@ from edgeadapt_models.data.base import Dataset
 from edgeadapt_models.data.download import fetch
 
 NAME = "fashion-mnist"
+ABOUT = "70,000 grey 28x28 pictures of clothes in 10 classes"
+HOW_TO_GET = (
+    "not here: install the Debian package dataset-fashion-mnist, or run: edgeadapt data fetch fashion-mnist"
+)
 DEBIAN_DIR = Path("/usr/share/datasets/fashion-mnist")
 HOMES = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -69,6 +73,12 @@ def load(root: Path | None, cache_dir: Path) -> Dataset:
         test_images=read_idx(folder / "t10k-images-idx3-ubyte.gz")[..., np.newaxis],
         test_labels=read_idx(folder / "t10k-labels-idx1-ubyte.gz").astype(np.int64),
     )
+
+
+def find(root: Path | None, cache_dir: Path) -> Path | None:
+    """The folder whose four files ``load`` would read without a download; None where there is none."""
+    folder = root or (DEBIAN_DIR if DEBIAN_DIR.is_dir() else cache_dir / NAME)
+    return folder if all((folder / name).is_file() for name in SHA256_OF_UNPACKED) else None
 
 
 def download(cache_dir: Path, homes: tuple[str, ...] = HOMES) -> Path:

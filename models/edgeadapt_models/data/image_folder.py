@@ -15,6 +15,8 @@ from edgeadapt.errors import ConfigError
 from edgeadapt_models.data.base import Dataset
 
 NAME = "image-folder"
+ABOUT = "your own pictures"
+HOW_TO_GET = "name the folder: --root FOLDER with train/CLASS/*.png and test/CLASS/*.png (or jpg)"
 SUFFIXES = (".jpeg", ".jpg", ".png")
 _DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L", "I")  # a PNG of 16 bits; "I" in older versions of pillow
 _GREY_MODES = ("1", "L", *_DEEP_GREY_MODES)
@@ -30,6 +32,11 @@ def load(root: Path | None, cache_dir: Path, size: tuple[int, int] | None = None
     if root is None:
         raise ConfigError("image-folder needs the folder that holds train/ and test/ (root=..., --root)")
     return read(root, size)
+
+
+def find(root: Path | None, cache_dir: Path) -> Path | None:
+    """The folder that the user named: there is no usual place for one's own pictures."""
+    return root
 
 
 def read(root: Path, size: tuple[int, int] | None = None) -> Dataset:

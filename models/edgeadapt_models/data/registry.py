@@ -1,6 +1,7 @@
 """Data sets by name. A name is taken once; an unknown one is answered with the known ones."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,12 +14,39 @@ from edgeadapt_models.data.locations import default_cache_dir, default_root
 Loader: TypeAlias = Callable[[Path | None, Path], Dataset]
 """``loader(root, cache_dir)``: ``root`` is the folder the user named, ``cache_dir`` where downloads go."""
 
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One data set for people to choose from.
+
+    Attributes:
+        name: as :func:`load` takes it.
+        about: what it is, in a few words.
+        folder: where it lies already; None when it has to be got first.
+        how_to_get: what to do then, as a phrase.
+    """
+
+    name: str
+    about: str
+    folder: Path | None
+    how_to_get: str
+
+
 _LOADERS: Registry[Loader] = Registry("data set")
 
 
 def names() -> tuple[str, ...]:
     """The known names, sorted."""
     return _LOADERS.names()
+
+
+def listings(cache_dir: Path | None = None) -> tuple[Listing, ...]:
+    """Every data set, sorted by name, with whether it is here; ``cache_dir`` as in :func:`load`."""
+    cache = cache_dir or default_cache_dir()
+    return tuple(
+        Listing(m.NAME, m.ABOUT, m.find(default_root(m.NAME), cache), m.HOW_TO_GET)
+        for m in (cifar10, fashion_mnist, image_folder)
+    )
 
 
 def load(

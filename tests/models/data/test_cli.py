@@ -10,8 +10,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from edgeadapt.errors import ConfigError
+from edgeadapt_models.data import CORRUPTIONS, fashion_mnist
 from edgeadapt_models.data.cli import group, read_spec
+from edgeadapt_models.data.locations import CIFAR10_VARIABLE
 from edgeadapt_models.data.stream_files import read
+from tests.models.data.test_fashion_mnist import fill as fill_fashion
 from tests.models.data.test_image_folder import fill, put
 
 
@@ -21,8 +24,30 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-def test_list_names_the_data_sets() -> None:
-    assert run("list").split() == ["cifar10", "fashion-mnist", "image-folder"]
+def test_list_says_what_is_here_and_how_to_get_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(CIFAR10_VARIABLE, raising=False)
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_DIR", tmp_path / "nowhere")
+    cifar, fashion, folder = run("list").splitlines()
+    assert cifar.startswith("cifar10 ")
+    assert f"not here: run: edgeadapt data fetch cifar10, or let {CIFAR10_VARIABLE}" in cifar
+    assert fashion.startswith("fashion-mnist ")
+    assert "not here: install the Debian package dataset-fashion-mnist" in fashion
+    assert folder.startswith("image-folder ")
+    assert "name the folder: --root FOLDER" in folder
+    fill_fashion(tmp_path / "cache" / "edgeadapt" / "fashion-mnist")
+    for name in ("train.npz", "test.npz"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv(CIFAR10_VARIABLE, str(tmp_path))
+    cifar, fashion, _ = run("list").splitlines()
+    assert cifar.endswith(f"here: {tmp_path}")
+    assert fashion.endswith("here: " + str(tmp_path / "cache" / "edgeadapt" / "fashion-mnist"))
+
+
+def test_corruptions_are_named() -> None:
+    assert run("corruptions").split() == list(CORRUPTIONS)
 
 
 def test_fetch_says_what_is_there(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import pytest
 
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.data import load, locations, names
+from edgeadapt_models.data.registry import listings
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'mnist'; known: cifar10, fashion-mnist, image-folder"):
         load("mnist", cache_dir=tmp_path)
     assert names() == ("cifar10", "fashion-mnist", "image-folder")
+    assert names() == tuple(listing.name for listing in listings())
 
 
 def test_the_environment_names_the_folder_of_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
