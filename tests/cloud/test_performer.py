@@ -31,7 +31,7 @@ from edgeadapt_cloud.io.report import order_rollback
 from edgeadapt_cloud.io.store import DATABASE_NAME, SqliteStore
 from edgeadapt_cloud.performer import Performer, run_job
 from edgeadapt_cloud.service import Service, Worker
-from tests.cloud.fleet import BUNDLE, KEY, NOISE, REFUSED, DeviceDouble, FixedAdapter, at, config, png
+from tests.cloud.fleet import BUNDLE, FOG, KEY, NOISE, REFUSED, DeviceDouble, FixedAdapter, at, config, png
 
 SPEC = InputSpec(1, 8, 8)
 
@@ -208,6 +208,21 @@ def test_job_that_was_running_does_not_undo_an_operators_rollback() -> None:
     assert not any(isinstance(effect, StartJob) for effect in outbound), "12 samples have to double"
     outbound = performer.process(arrived(device.sample()), at(6))
     assert any(isinstance(effect, StartJob) for effect in outbound)
+
+
+def test_next_job_is_for_the_cohort_with_most_new_samples() -> None:
+    store, blobs = SqliteStore(None), MemoryBlobs()
+    performer = Performer(lambda: CloudCore(config(), BUNDLE, KEY), store, blobs, at(0))
+    devices = [DeviceDouble(name) for name in ("first", "few", "many")]
+    started: list[StartJob] = []
+    for device, domain, count in zip(devices, (FOG, NOISE, (0.0, 9.0, 0.0, 0.0)), (8, 9, 12), strict=True):
+        messages = [device.signature(domain), *(device.sample() for _ in range(count))]
+        outbound = performer.process(arrived(*messages), at(1))
+        started += [effect for effect in outbound if isinstance(effect, StartJob)]
+    (job,) = started  # one at a time
+    outbound = performer.process([run_job(job, FixedAdapter(verdict=REFUSED), blobs, SPEC)], at(2))
+    (following,) = (effect for effect in outbound if isinstance(effect, StartJob))
+    assert len(following.request.sample_ids) == 12
 
 
 class Moody(SqliteStore):

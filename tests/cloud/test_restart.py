@@ -10,10 +10,24 @@ import pytest
 
 from edgeadapt.clock import Instant
 from edgeadapt.patch import Patch
+from edgeadapt_cloud.config import StrategySection
 from edgeadapt_cloud.core.rollout import Stage
 from edgeadapt_cloud.core.rows import Snapshot
 from edgeadapt_cloud.local import LocalCloud
-from tests.cloud.fleet import FOG, NOISE, DeviceDouble, FixedAdapter, OutcomeState, Sent, at, local, sent
+from tests.cloud.fleet import (
+    FOG,
+    NOISE,
+    DeviceDouble,
+    FixedAdapter,
+    OutcomeState,
+    Sent,
+    at,
+    config,
+    feed,
+    first_patch,
+    local,
+    sent,
+)
 
 STATES: tuple[OutcomeState, ...] = ("trial", "confirmed", "reverted", "refused", "reapplied")
 
@@ -115,6 +129,54 @@ def test_invariants_hold_whatever_devices_say(seed: int) -> None:
                 serials[where] = patch.header.serial
         if number % 10 == 0:
             check(cloud.store.snapshot())
+
+
+def test_way_back_of_a_halted_canary_is_still_held_after_a_restart() -> None:
+    cloud, device = local(), DeviceDouble("one")
+    cohort, patch = first_patch(cloud, device)
+    cloud.deliver(*device.outcome(cohort, patch, "reverted"), at(3))
+    back = sent(cloud).patches[cohort, "canary"]
+    assert back is not None
+    cloud.restart(at(4))
+    cloud.connected(at(5))
+    held = sent(cloud)
+    again = held.patches[cohort, "canary"]
+    assert again is not None
+    assert again.digest == back.digest
+    assert held.assigns["one"].channel == "canary", "or the device would not hear of it"
+    cloud.deliver(*device.signature(), at(6))
+    assert not sent(cloud).assigns
+
+
+def test_canary_under_way_has_its_whole_time_again_after_a_restart() -> None:
+    cloud, device = local(), DeviceDouble("one")
+    first_patch(cloud, device)
+    cloud.restart(at(50))
+    assert cloud.core.next_deadline() == 150.0
+    cloud.tick(at(149))
+    assert not sent(cloud).patches
+    cloud.tick(at(150))
+    assert [row.stage for row in cloud.store.snapshot().patches] == [Stage.HALTED, Stage.REISSUED]
+
+
+def test_state_of_one_strategy_is_not_handed_to_another(tmp_path: Path) -> None:
+    adapter = FixedAdapter()
+    cloud, device = local(adapter, tmp_path), DeviceDouble("one")
+    cohort, patch = first_patch(cloud, device)
+    cloud.deliver(*device.outcome(cohort, patch, "confirmed"), at(3))
+    cloud.close()
+    for number, (name, state) in enumerate([("other", b""), ("other", b"x"), ("anchored", b"")]):
+        cloud = local(adapter, tmp_path, config(strategy=StrategySection(name=name)))
+        feed(cloud, device, 8 << number, at(4 + number))
+        cloud.deliver(*device.outcome(cohort, newest(cloud), "confirmed"), at(4 + number))
+        assert (adapter.requests[-1].job, adapter.requests[-1].state) == (number + 2, state)
+        cloud.close()
+
+
+def newest(cloud: LocalCloud) -> Patch:
+    """The patch that was published last."""
+    (patch,) = (patch for patch in sent(cloud).patches.values() if patch is not None)
+    return patch
 
 
 def check(saved: Snapshot) -> None:

@@ -35,7 +35,8 @@ class JobRequest:
         var: [P] float32 variance of the same.
         frames: how many frames stand behind `mean` and `var`.
         serial: the next serial, that a patch made from this job is expected to get.
-        state: what the strategy handed back from this cohort's last finished job; b"" at first.
+        state: what the strategy handed back from this cohort's last finished job, whatever its gate said
+            (a job that could not run is not finished); b"" at first, and when that was another strategy.
         serving: slot name to the float32 values now served to the cohort; empty means the base bundle.
     """
 

@@ -92,7 +92,8 @@ class DeviceRow:
 class CohortRow:
     """A cohort: its centroid [S], the frames behind it, its last serial and its jobs' progress.
 
-    `samples_at_job` is how many samples it had at its last finished job; `state` is the strategy's.
+    `samples_at_job` is how many samples it had at its last job, or at an operator's rollback; `state` is the
+    one of `core.job.JobRequest`, made by `strategy`.
     """
 
     cohort: str

@@ -1,7 +1,8 @@
 """Content-addressed blobs: a folder, or memory.
 
-A file under its final name is whole: it is written aside, flushed to the disk and renamed. What is read
-back is checked against its name, so a damaged file reads as absent.
+A file under its final name is whole: it is written aside, flushed to the disk and renamed, and the folder
+is flushed too before the sample is acknowledged. What is read back is checked against its name, so a
+damaged file reads as absent, and the same data put once more takes its place.
 """
 
 from __future__ import annotations
@@ -21,18 +22,24 @@ class FolderBlobs:
         self._folder = folder
 
     def put(self, sha256: str, data: bytes) -> None:
-        """Keep `data`; a second time is a no-op. Raises TransportError."""
+        """Keep `data`; a second time is a no-op, unless the file is damaged. Raises TransportError."""
         path = self._path(sha256)
         aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            if path.exists():
+            if path.exists() and path.read_bytes() == data:
                 return
+            first = not path.parent.exists()
             path.parent.mkdir(parents=True, exist_ok=True)
-            with aside.open("wb") as sink:
-                sink.write(data)
-                sink.flush()
-                os.fsync(sink.fileno())
-            aside.replace(path)
+            try:
+                with aside.open("wb") as sink:
+                    sink.write(data)
+                    sink.flush()
+                    os.fsync(sink.fileno())
+                aside.replace(path)
+            finally:
+                aside.unlink(missing_ok=True)  # it is there only when something failed
+            for folder in (path.parent, self._folder) if first else (path.parent,):
+                _flush_folder(folder)
         except OSError as error:
             raise TransportError(f"{path} cannot be written: {error}") from error
 
@@ -49,6 +56,15 @@ class FolderBlobs:
 
     def _path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class MemoryBlobs:

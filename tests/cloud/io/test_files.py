@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
+import os
 import stat
 import threading
 from pathlib import Path
@@ -42,6 +44,38 @@ def test_damaged_blob_reads_as_absent(tmp_path: Path) -> None:
     blobs.put(DIGEST, b"content")
     (tmp_path / DIGEST[:2] / DIGEST).write_bytes(b"contenT")
     assert blobs.get(DIGEST) is None
+
+
+@pytest.mark.parametrize("found", [b"contenT", b"cont", b""])
+def test_damaged_blob_is_repaired_by_the_same_data(tmp_path: Path, found: bytes) -> None:
+    blobs = FolderBlobs(tmp_path)
+    blobs.put(DIGEST, b"content")
+    (tmp_path / DIGEST[:2] / DIGEST).write_bytes(found)
+    blobs.put(DIGEST, b"content")
+    assert blobs.get(DIGEST) == b"content"
+
+
+def test_full_disk_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TransportError, match="No space left"):
+        FolderBlobs(tmp_path).put(DIGEST, b"content")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_name_of_a_blob_is_flushed_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    real = os.fsync
+
+    def noted(handle: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    FolderBlobs(tmp_path).put(DIGEST, b"content")
+    assert flushed[1:] == [str(tmp_path / DIGEST[:2]), str(tmp_path)], "after the file itself"
 
 
 def test_blob_that_cannot_be_written_is_a_transport_error(tmp_path: Path) -> None:
