@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -32,10 +32,11 @@ def parse(text: str, kind: type[T], *, source: str, environ: Mapping[str, str] |
         text: the file's content.
         kind: a frozen msgspec struct that forbids unknown fields.
         source: the file's name, for error messages.
-        environ: `EDGEADAPT__SECTION__KEY=value` overrides; values are read as TOML, else as strings.
+        environ: `EDGEADAPT__SECTION__KEY=value` overrides; values are read as TOML, else as strings, and
+            always as strings where the field is one.
 
     Raises:
-        ConfigError: names the file, the key, and what was expected.
+        ConfigError: names the file (or the variable), the key, and what was expected.
     """
     try:
         document: dict[str, Any] = tomllib.loads(text)
@@ -43,15 +44,46 @@ def parse(text: str, kind: type[T], *, source: str, environ: Mapping[str, str] |
         raise ConfigError(f"{source}: not valid TOML: {error}") from error
     for name, value in (environ or {}).items():
         if name.startswith(_ENV_PREFIX):
-            _override(document, name, value)
+            _override(document, name, value, kind)
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(str(error))}") from error
+        raise ConfigError(located(_explain(str(error)), source, environ or {})) from error
 
 
-def _override(document: dict[str, Any], name: str, value: str) -> None:
-    *sections, key = name[len(_ENV_PREFIX) :].lower().split("__")
+def located(message: str, source: str, environ: Mapping[str, str]) -> str:
+    """Put in front of a message about `section.key: ...` where that value came from.
+
+    Args:
+        message: begins with the key, or names it in quotes.
+        source: the file's name.
+        environ: a variable in it that sets the key is named instead of the file.
+    """
+    found = re.match(r"(?:\w+ key ')?([\w.]+)", message)
+    key = found[1] if found else ""
+    for name in environ:
+        if name.startswith(_ENV_PREFIX) and ".".join(_path(name)) == key:
+            return f"environment {name}: {message}"
+    return f"{source}: {message}"
+
+
+def _path(name: str) -> list[str]:
+    """A variable's name as section and key."""
+    return name[len(_ENV_PREFIX) :].lower().split("__")
+
+
+def _is_text(kind: Any, path: list[str]) -> bool:
+    """True when the field at `path` of a struct holds a string, or one of some strings."""
+    for name in path:
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return False
+        kind = get_type_hints(kind).get(name)
+    parts = get_args(kind) or (kind,)
+    return any(part is str or isinstance(part, str) for part in parts) and get_origin(kind) is not tuple
+
+
+def _override(document: dict[str, Any], name: str, value: str, kind: Any) -> None:
+    *sections, key = _path(name)
     table = document
     for section in sections:
         child = table.setdefault(section, {})
@@ -59,9 +91,10 @@ def _override(document: dict[str, Any], name: str, value: str) -> None:
             raise ConfigError(f"environment {name}: {section!r} is a value, not a section")
         table = child
     try:
-        table[key] = tomllib.loads(f"v = {value}")["v"]
+        parsed = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
-        table[key] = value
+        parsed = value
+    table[key] = value if _is_text(kind, [*sections, key]) and not isinstance(parsed, str) else parsed
 
 
 def _explain(message: str) -> str:
