@@ -44,7 +44,7 @@ def read_config(path: Path) -> DeviceConfig:
     try:
         return check(parsed)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(toml.located(str(error), str(path), os.environ)) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,6 +13,7 @@ import msgspec
 from edgeadapt.errors import ConfigError
 from edgeadapt.normstats import StatisticsConfig
 from edgeadapt.wire.topics import check_name
+from edgeadapt_device.limits import check_numbers
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,47 +225,35 @@ class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output: OutputSection = OutputSection()
 
 
-_SHARES = (
-    ("probe", "share"),
-    ("flagging", "entropy_low"),
-    ("flagging", "entropy_high"),
-    ("flagging", "redundancy_margin"),
-    ("flagging", "uniform_share"),
-    ("budget", "shift_reserve"),
-    ("trial", "share"),
-)
-_POSITIVE = (
-    ("engine", "threads"),
-    ("domains", "window_frames"),
-    ("domains", "reference_frames"),
-    ("statistics", "frames_per_update"),
-    ("budget", "burst_bytes"),
-    ("delivery", "in_flight"),
-    ("delivery", "in_flight_reports"),
-    ("delivery", "yield_after_sends"),
-    ("delivery", "drop_after_sends"),
-    ("trial", "frames"),
-)
-
-
 def check(config: DeviceConfig) -> DeviceConfig:
     """Return `config`; raises ConfigError that names the first key with an impossible value."""
     check_name(config.device.name, "device.name")
     check_name(config.device.fleet, "device.fleet")
-    for section, key in _SHARES:
-        value = getattr(getattr(config, section), key)
-        if not 0.0 <= value <= 1.0:
-            raise ConfigError(f"{section}.{key}: expected a share between 0 and 1, got {value}")
-    for section, key in _POSITIVE:
-        value = getattr(getattr(config, section), key)
-        if not value >= 1:
-            raise ConfigError(f"{section}.{key}: expected 1 or more, got {value}")
-    if config.source.frames_per_second < 0:
-        raise ConfigError("source.frames_per_second: expected 0 (as fast as possible) or more")
-    if config.flagging.uniform_share >= 1.0:
-        raise ConfigError("flagging.uniform_share: expected less than 1: some frames must be chosen")
+    check_numbers(config)
+    if config.flagging.entropy_low > config.flagging.entropy_high:
+        raise ConfigError("flagging.entropy_low: expected no more than flagging.entropy_high")
+    if config.mqtt.enabled:
+        _check_mqtt(config.mqtt)
     trusted_key_bytes(config.trust)
     return config
+
+
+def _check_mqtt(mqtt: MqttSection) -> None:
+    """What the client would ignore, or would notice only in its own thread, is a mistake here."""
+    try:
+        name = mqtt.host.encode("idna")
+    except UnicodeError as error:
+        raise ConfigError(
+            f"mqtt.host: expected a host name or address, got {mqtt.host!r}: {error}"
+        ) from error
+    if not name or not name.decode("ascii").isprintable() or b" " in name:
+        raise ConfigError(f"mqtt.host: expected a host name or address, got {mqtt.host!r}")
+    if mqtt.password_file and not mqtt.username:
+        raise ConfigError("mqtt.password_file: expected mqtt.username beside it")
+    if mqtt.tls_cert and not mqtt.tls_ca:
+        raise ConfigError("mqtt.tls_cert: expected mqtt.tls_ca beside it: without one there is no TLS")
+    if mqtt.tls_key and not mqtt.tls_cert:
+        raise ConfigError("mqtt.tls_key: expected mqtt.tls_cert beside it")
 
 
 def trusted_key_bytes(trust: TrustSection) -> list[bytes]:

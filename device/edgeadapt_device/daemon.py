@@ -35,9 +35,11 @@ from edgeadapt_device.io.engine import OnnxEngine, Scores, Session, check_shape
 from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.io.mqtt import MqttLink, NoLink
 from edgeadapt_device.io.predictions import PredictionLog
+from edgeadapt_device.io.samples import check_encodable
 from edgeadapt_device.io.source import open_source
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
 from edgeadapt_device.io.store import GenerationStore
+from edgeadapt_device.limits import burst_warning
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.reporter import Reporter, Watched
 
@@ -70,6 +72,10 @@ class Daemon:
         self._inbox: queue.SimpleQueue[tuple[ev.Event | str, Session | None]] = queue.SimpleQueue()
         self._reporter = Reporter(self._state_dir, every_s=config.output.status_every_s)
         self._failures = 0
+        if config.mqtt.enabled and config.flagging.enabled:
+            check_encodable(self._source.shape)
+            if warning := burst_warning(config.budget.burst_bytes, self._source.shape):
+                self._reporter.tell(warning)
 
     def run(self) -> None:
         """Score frames until the end; leaves an offline status, a committed state and closed files.

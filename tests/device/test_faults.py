@@ -14,6 +14,7 @@ from edgeadapt.bundle import SlotValues, read_folder
 from edgeadapt.errors import BundleError, TransportError
 from edgeadapt_device import daemon as daemon_module
 from edgeadapt_device.config import (
+    BudgetSection,
     DeviceConfig,
     DeviceSection,
     FlaggingSection,
@@ -159,17 +160,15 @@ def test_a_base_that_cannot_be_built_is_an_error(
 def test_stopping_does_not_wait_for_the_first_build(
     tmp_path: Path, config: DeviceConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, release = threading.Event(), threading.Event()
+    stop, release = threading.Event(), threading.Event()
 
     def takes_long(engine: OnnxEngine, values: SlotValues) -> OnnxSession:
-        begun.set()
+        stop.set()
         release.wait(30)
         raise BundleError("too late")
 
     monkeypatch.setattr(OnnxEngine, "build", takes_long)
     monkeypatch.setattr(daemon_module, "_BUILDER_STOP_S", 0.1)
-    stop = threading.Event()
-    threading.Thread(target=lambda: (begun.wait(30), stop.set())).start()
     started_s = time.monotonic()
     Daemon(config, stop).run()
     assert time.monotonic() - started_s < 15
@@ -260,3 +259,14 @@ def test_the_status_says_whether_the_device_runs(tmp_path: Path, config: DeviceC
         thread.join(30)
     assert not read_status(state).running
     assert not is_locked(state)
+
+
+def test_a_budget_that_no_frame_fits_into_is_told_at_the_start(
+    tmp_path: Path, config: DeviceConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = replace(config, mqtt=MqttSection(), flagging=FlaggingSection())
+    with caplog.at_level("INFO", "edgeadapt.device"):
+        Daemon(config, threading.Event())
+        assert "burst_bytes" not in caplog.text
+        Daemon(replace(config, budget=BudgetSection(burst_bytes=1000)), threading.Event())
+        assert "budget.burst_bytes: 1000 is less" in caplog.text

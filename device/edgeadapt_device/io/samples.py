@@ -9,10 +9,21 @@ from PIL import Image as PillowImage
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.core.events import Image
 
+_CHANNELS = (1, 3)
+
+
+def check_encodable(shape: tuple[int, int, int]) -> None:
+    """Raises ConfigError when frames of this (height, width, channels) can never be uploaded."""
+    if shape[2] not in _CHANNELS:
+        raise ConfigError(
+            f"frames with {shape[2]} channels cannot be uploaded, only those with 1 or 3: "
+            "set flagging.enabled = false, and the device adapts by itself"
+        )
+
 
 def encode_png(image: Image) -> bytes:
     """A [H, W, C] uint8 frame with 1 or 3 channels as PNG; raises ConfigError on other shapes."""
-    if image.ndim != 3 or image.shape[2] not in (1, 3):
+    if image.ndim != 3 or image.shape[2] not in _CHANNELS:
         raise ConfigError(f"a frame of shape {image.shape} cannot become a PNG: expected [H, W, 1 or 3]")
     picture = PillowImage.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
     buffer = io.BytesIO()

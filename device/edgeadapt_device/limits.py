@@ -1,0 +1,109 @@
+"""The range of every number in `device.toml`: outside of it something would crash, hang or mislead.
+
+A test holds that no number of the configuration is without one. Numbers that are not finite are never
+accepted: a NaN compares false with everything, and so passes most checks and stops most timers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from edgeadapt.errors import ConfigError
+
+_YEAR_S = 366 * 24 * 3600
+_MANY = 2**31 - 1  # frames or bytes; more is a slip of the finger
+_BYTES = 2**40
+# What a message and its way add to a frame, about.
+_SAMPLE_EXTRA_BYTES = 512
+
+
+class Limit(NamedTuple):
+    """Smallest and largest value."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"a number from {self.low:.15g} to {self.high:.15g}"
+
+
+_SHARE = Limit(0.0, 1.0)
+_FRAMES = Limit(1, _MANY)
+_DISTANCE = Limit(0.0, 1e6)
+
+LIMITS: dict[str, Limit] = {
+    "mqtt.port": Limit(1, 65535),
+    "mqtt.keepalive_s": Limit(1, 65535),
+    "mqtt.session_expiry_s": Limit(0, 2**32 - 1),
+    "mqtt.reconnect_max_s": Limit(1, 24 * 3600),
+    "source.frames_per_second": Limit(0.0, 1e6),
+    "engine.threads": Limit(1, 1024),
+    "probe.share": _SHARE,
+    "probe.young_frames": Limit(0, _MANY),
+    "statistics.prior_frames": Limit(0.0, 1e9),
+    "statistics.window_frames": Limit(1.0, 1e9),
+    "statistics.frames_per_update": Limit(1, 100_000),
+    "domains.window_frames": Limit(1, 100_000),
+    "domains.reference_frames": _FRAMES,
+    "domains.max_reference_frames": _FRAMES,
+    "domains.shift_distance": Limit(0.001, 1e6),
+    "domains.patience_frames": _FRAMES,
+    "domains.match_distance": _DISTANCE,
+    "domains.match_frames": _FRAMES,
+    "domains.bank_bytes": Limit(0, _BYTES),
+    "domains.report_every_frames": _FRAMES,
+    "flagging.entropy_low": _SHARE,
+    "flagging.entropy_high": _SHARE,
+    "flagging.redundancy_margin": _SHARE,
+    # All of 1 would leave no sample to choose.
+    "flagging.uniform_share": Limit(0.0, 0.99),
+    "flagging.min_drift": _DISTANCE,
+    "flagging.uniform_per_frame": _SHARE,
+    "budget.bytes_per_hour": Limit(0, _BYTES),
+    "budget.burst_bytes": Limit(1, _BYTES),
+    "budget.shift_reserve": _SHARE,
+    "budget.shift_frames": Limit(0, _MANY),
+    "delivery.in_flight": Limit(1, 400),
+    "delivery.in_flight_reports": Limit(1, 400),
+    "delivery.yield_after_sends": Limit(1, 10_000),
+    "delivery.drop_after_sends": Limit(1, 10_000),
+    "delivery.resend_s": Limit(0.1, _YEAR_S),
+    "delivery.resend_max_s": Limit(0.1, _YEAR_S),
+    "delivery.outbox_bytes": Limit(1, _BYTES),
+    "trial.frames": _FRAMES,
+    # Nothing compared is nothing proved: every patch would be reverted.
+    "trial.share": Limit(0.001, 1.0),
+    "trial.min_compared": _FRAMES,
+    "trial.max_entropy_rise": _SHARE,
+    "trial.min_class_entropy": _SHARE,
+    "trial.min_agreement": _SHARE,
+    "trial.deadline_s": Limit(1.0, _YEAR_S),
+    "output.status_every_s": Limit(0.01, _YEAR_S),
+    "output.commit_every_s": Limit(0.01, _YEAR_S),
+    "output.metric_every_s": Limit(0.01, _YEAR_S),
+}
+
+
+def check_numbers(config: msgspec.Struct) -> None:
+    """Raises ConfigError that names the first number outside its range, and the range."""
+    for section in config.__struct_fields__:
+        part = getattr(config, section)
+        for key in part.__struct_fields__:
+            value, limit = getattr(part, key), LIMITS.get(f"{section}.{key}")
+            # Neither a NaN nor an infinity lies between two numbers.
+            if limit is not None and not limit.low <= value <= limit.high:
+                raise ConfigError(f"{section}.{key}: expected {limit}, got {value}")
+
+
+def burst_warning(burst_bytes: int, shape: tuple[int, int, int]) -> str:
+    """What to say about a budget that two frames of (height, width, channels) do not fit into, or ""."""
+    height, width, channels = shape
+    needed = 2 * (height * width * channels + _SAMPLE_EXTRA_BYTES)
+    if burst_bytes >= needed:
+        return ""
+    return (
+        f"budget.burst_bytes: {burst_bytes} is less than two frames of this source may take, so few or none "
+        f"will be uploaded: set {needed} or more"
+    )
