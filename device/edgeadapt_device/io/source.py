@@ -21,6 +21,7 @@ from edgeadapt_device.io.engine import check_shape
 
 FRAMES_NAME = "frames.npy"
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_MAX_16_BITS = 65_535
 _MODES = {1: "L", 3: "RGB"}
 
 Report = Callable[[str], None]
@@ -153,12 +154,28 @@ class FolderSource:
 
     def _read(self, path: Path) -> Image:
         with PillowImage.open(path) as picture:
-            image = np.array(picture.convert(self._mode), dtype=np.uint8)
+            image = np.array(_eight_bits(picture).convert(self._mode), dtype=np.uint8)
         return image[:, :, None] if image.ndim == 2 else image
 
     def _tell(self, text: str) -> None:
         if self._report is not None:
             self._report(text)
+
+
+def _eight_bits(picture: PillowImage.Image) -> PillowImage.Image:
+    """The picture with 8 bits per channel; Pillow's own conversion would clip 16 bits instead of scaling.
+
+    Raises:
+        ValueError: more than 16 bits, or floats, whose range nobody knows.
+    """
+    if picture.mode == "F":
+        raise ValueError("its pixels are floats: expected 8 or 16 bits")
+    if picture.mode != "I" and not picture.mode.startswith("I;16"):
+        return picture
+    deep = np.asarray(picture).astype(np.int64)
+    if deep.min() < 0 or deep.max() > _MAX_16_BITS:
+        raise ValueError("its pixels have more than 16 bits: expected 8 or 16")
+    return PillowImage.fromarray(((deep * 255 + _MAX_16_BITS // 2) // _MAX_16_BITS).astype(np.uint8))
 
 
 def open_source(config: SourceSection, bundle: Bundle, *, report: Report | None = None) -> Source:

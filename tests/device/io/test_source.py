@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.config import SourceSection
 from edgeadapt_device.core.events import Image
-from edgeadapt_device.io.samples import encode_png
+from edgeadapt_device.io.samples import check_encodable, encode_png
 from edgeadapt_device.io.source import FolderSource, StreamSource, open_source
 from tests.core.bundles import bundle
 
@@ -103,3 +103,34 @@ def test_png_is_lossless(tmp_path: Path, channels: int) -> None:
 def test_png_refuses_other_channel_counts() -> None:
     with pytest.raises(ConfigError, match="PNG"):
         encode_png(np.zeros((4, 4, 2), np.uint8))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_16_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str, channels: int) -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    deep = grey.astype(np.uint16) * 257
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "pgm":
+        path.write_bytes(b"P5 8 8 65535\n" + deep.astype(">u2").tobytes())
+    else:
+        PillowImage.fromarray(deep).save(path)
+    image = next(FolderSource(tmp_path, channels=channels).frames(0))[1]
+    assert image.shape == (8, 8, channels)
+    assert all((image[:, :, channel] == grey).all() for channel in range(channels))
+
+
+def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
+    PillowImage.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ConfigError, match="floats"):
+        FolderSource(tmp_path, channels=1)
+    PillowImage.fromarray(np.full((8, 8), 1 << 20, np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(ConfigError, match="16 bits"):
+        FolderSource(tmp_path, channels=1)
+
+
+def test_frames_that_can_never_be_uploaded_are_told_before_the_first() -> None:
+    check_encodable((8, 8, 1))
+    check_encodable((8, 8, 3))
+    with pytest.raises(ConfigError, match=r"4 channels.*flagging\.enabled = false"):
+        check_encodable((8, 8, 4))
