@@ -1,12 +1,15 @@
 """The outbox on disk: SQLite in WAL mode, one transaction per message, one thread.
 
 `durability` "normal" survives a killed process; a power cut can then lose the last messages, but never
-makes a sequence come twice. "full" survives both. A damaged file is moved aside, and a new outbox with a
-new id takes its place: what was in it is lost, the device goes on. See `io.outbox` for the contract.
+makes a sequence come twice. "full" survives both. A damaged file, or one whose content cannot be ours, is
+moved aside, and a new outbox with a new id takes its place: what was in it is lost, the device goes on. See
+`io.outbox` for the contract.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +35,19 @@ _TABLES = (
     " lane_rank INTEGER, entropy REAL, size_bytes INTEGER NOT NULL, payload BLOB NOT NULL)",
     "CREATE INDEX by_value ON rows (lane_rank, entropy, sequence) WHERE lane_rank IS NOT NULL",
 )
+
+
+_NAMES = {"meta", "rows", "by_value"}
+# Rows that this code cannot have written.
+_ODD_ROWS = (
+    "SELECT COUNT(*) FROM rows WHERE kind NOT IN ('sample', 'signature', 'outcome') OR sequence < 1"
+    " OR sequence >= ? OR typeof(size_bytes) != 'integer' OR typeof(payload) != 'blob'"
+    " OR size_bytes != length(payload)"
+)
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """The file is a database, but not what this code wrote."""
 
 
 class SqliteOutbox:
@@ -62,8 +78,8 @@ class SqliteOutbox:
         try:
             self._open()
         except sqlite3.DatabaseError as error:
-            # Damage comes as the bare class; locks, a full disk and the like as its subclasses.
-            if type(error) is not sqlite3.DatabaseError:
+            # Damage comes as the bare class or as ours; locks, a full disk and the like as subclasses of it.
+            if type(error) not in (sqlite3.DatabaseError, _Damaged):
                 raise TransportError(f"{path}: cannot be opened: {error}") from error
             aside = self._move_aside()
             if report is not None:
@@ -133,8 +149,10 @@ class SqliteOutbox:
     def close(self) -> None:
         """Give back the unused reserved sequences and close; raises TransportError."""
         with self._translated():
-            self._write_reserved(self._next_sequence)
-            self._db.close()
+            try:
+                self._write_reserved(self._next_sequence)
+            finally:
+                self._db.close()
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,20 +171,38 @@ class SqliteOutbox:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        names = self._names()
+        if version == 0 and not names:
             self._create()
-        elif version != SCHEMA_VERSION:
+        elif version not in (0, SCHEMA_VERSION):
             raise ConfigError(
                 f"{self._path}: version {version}, this release reads {SCHEMA_VERSION}: move it"
             )
-        meta = dict(self._db.execute("SELECT key, value FROM meta").fetchall())
-        if not {"outbox_id", "reserved"} <= set(meta):
-            raise sqlite3.DatabaseError("its id or its counter is missing")
-        self._outbox_id = str(meta["outbox_id"])
+        elif version == 0 or not names >= _NAMES:
+            raise _Damaged(f"version {version} with only {', '.join(sorted(names)) or 'nothing'} in it")
+        self._outbox_id, reserved = self._read_meta()
         # After a crash the rest of the reserved block is skipped: part of it may have been used.
-        self._next_sequence = self._reserved = int(meta["reserved"])
+        self._next_sequence = self._reserved = reserved
+        if self._db.execute(_ODD_ROWS, (reserved,)).fetchone()[0]:
+            raise _Damaged("it holds rows that cannot be ours")
         count, size = self._db.execute("SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM rows").fetchone()
         self._count, self._size_bytes = int(count), int(size)
+
+    def _names(self) -> set[str]:
+        """Tables and indices, without SQLite's own."""
+        found = self._db.execute("SELECT CAST(name AS BLOB) FROM sqlite_master").fetchall()
+        names = {bytes(name or b"").decode("ascii", "replace") for (name,) in found}
+        return {name for name in names if not name.startswith("sqlite_")}
+
+    def _read_meta(self) -> tuple[str, int]:
+        """(outbox id, first sequence that was never reserved)."""
+        # As bytes: what is no text would be an error of another kind.
+        found = self._db.execute("SELECT CAST(key AS BLOB), CAST(value AS BLOB) FROM meta").fetchall()
+        meta = {bytes(key or b""): bytes(value or b"") for key, value in found}
+        outbox_id, reserved = meta.get(b"outbox_id", b""), meta.get(b"reserved", b"")
+        if not re.fullmatch(rb"[0-9a-f]{32}", outbox_id) or not re.fullmatch(rb"[1-9][0-9]{0,17}", reserved):
+            raise _Damaged("its id or its counter is missing or not one")
+        return outbox_id.decode(), int(reserved)
 
     def _create(self) -> None:
         with self._transaction():
@@ -218,11 +254,15 @@ class SqliteOutbox:
         return count, freed_bytes
 
     def _move_aside(self) -> Path:
-        aside = self._path.with_name(self._path.name + ".damaged")
+        """Move the file, with what SQLite keeps beside it, to the first free name; returns that."""
+        numbers = itertools.chain([""], (f".{number}" for number in itertools.count(2)))
+        names = (self._path.with_name(f"{self._path.name}.damaged{number}") for number in numbers)
+        aside = next(name for name in names if not name.exists())
         try:
-            for suffix in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-            self._path.replace(aside)
+            for suffix in ("-shm", "-wal", ""):
+                part = self._path.with_name(self._path.name + suffix)
+                if part.exists():
+                    part.replace(aside.with_name(aside.name + suffix))
         except OSError as error:
             raise TransportError(f"{self._path}: is damaged and cannot be moved: {error}") from error
         return aside

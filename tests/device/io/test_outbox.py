@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -141,6 +142,53 @@ def test_a_damaged_file_is_moved_aside_and_a_new_id_takes_over(tmp_path: Path, d
     assert (tmp_path / "outbox.sqlite.damaged").is_file()
     assert fresh.store(OUTCOME).sequence == 1
     fresh.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE meta SET value = 'abc' WHERE key = 'reserved'",
+        "UPDATE meta SET value = '-3' WHERE key = 'reserved'",
+        "UPDATE meta SET value = '2' WHERE key = 'reserved'",
+        "UPDATE meta SET value = CAST(x'fffe' AS TEXT) WHERE key = 'outbox_id'",
+        "UPDATE meta SET value = CAST(x'fffe' AS TEXT) WHERE key = 'reserved'",
+        "DELETE FROM meta",
+        "DROP TABLE meta",
+        "DROP TABLE rows",
+        "DROP INDEX by_value",
+        "PRAGMA user_version = 0",
+        "UPDATE rows SET kind = 'nonsense' WHERE sequence = 2",
+        "UPDATE rows SET kind = CAST(x'fffe' AS TEXT) WHERE sequence = 2",
+        "UPDATE rows SET size_bytes = 'many' WHERE sequence = 2",
+        "UPDATE rows SET payload = x'00' WHERE sequence = 2",
+    ],
+)
+def test_a_file_with_other_content_than_ours_is_damage(tmp_path: Path, damage: str) -> None:
+    path, told = tmp_path / "outbox.sqlite", list[str]()
+    old = SqliteOutbox(path)
+    for _ in range(5):
+        old.store(OUTCOME)
+    old.close()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute(damage)
+        other.commit()
+    fresh = SqliteOutbox(path, report=told.append)
+    assert fresh.outbox_id != old.outbox_id
+    assert fresh.pending() == ()
+    assert len(told) == 1
+    assert fresh.store(OUTCOME).sequence == 1
+    fresh.close()
+
+
+def test_a_damaged_file_never_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    for number in range(3):
+        path.write_bytes(b"damage %d " % number * 1000)
+        SqliteOutbox(path).close()
+    kept = sorted(p.name for p in tmp_path.iterdir() if ".damaged" in p.name)
+    assert kept == ["outbox.sqlite.damaged", "outbox.sqlite.damaged.2", "outbox.sqlite.damaged.3"]
+    assert (tmp_path / kept[0]).read_bytes().startswith(b"damage 0")
+    assert (tmp_path / kept[2]).read_bytes().startswith(b"damage 2")
 
 
 def test_a_place_that_cannot_hold_a_file_is_a_transport_error(tmp_path: Path) -> None:
