@@ -113,10 +113,16 @@ class GenerationStore:
         """The present state also becomes the previous one, without a moment in which there is none."""
         if not path.is_file():
             return
+        previous = path.with_name(PREVIOUS_NAME)
         spare = path.with_name(path.name + ".link")
         spare.unlink(missing_ok=True)
-        os.link(path, spare)
-        os.replace(spare, path.with_name(PREVIOUS_NAME))
+        try:
+            os.link(path, spare)
+        except OSError:
+            # Some file systems have no links (vfat, exfat); a full disk refuses the copy, too, and says so.
+            _write_durably(previous, path.read_bytes())
+        else:
+            os.replace(spare, previous)
 
     def _remove_unreferenced(self, named: set[str]) -> None:
         try:

@@ -91,3 +91,19 @@ def test_a_disk_that_refuses_is_a_transport_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(TransportError):
         GenerationStore(tmp_path / "file").commit(state(), {})
+
+
+def test_a_file_system_without_links_keeps_the_state_before_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuses)
+    store = GenerationStore(tmp_path)
+    for frames in (1, 2, 3):
+        store.commit(state(ONE, frames), PATCHES)
+    assert store.load()[0] == state(ONE, 3)
+    (tmp_path / "state.msgpack").write_bytes(b"damaged")
+    assert store.load()[0] == state(ONE, 2)
+    assert {p.name for p in tmp_path.iterdir()} == {"patches", "state.msgpack", "state.msgpack.1"}
