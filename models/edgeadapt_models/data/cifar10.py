@@ -24,7 +24,7 @@ from edgeadapt_models.data.locations import CIFAR10_VARIABLE
 NAME = "cifar10"
 ABOUT = "60,000 colour 32x32 pictures of animals and vehicles in 10 classes"
 HOW_TO_GET = (
-    f"not here: run: edgeadapt data fetch cifar10, or let {CIFAR10_VARIABLE} name the folder that holds it"
+    f"not here: run edgeadapt data fetch cifar10, or let {CIFAR10_VARIABLE} name the folder that holds it"
 )
 ARCHIVE = "cifar-10-binary.tar.gz"
 HOMES = ("https://www.cs.toronto.edu/~kriz/",)

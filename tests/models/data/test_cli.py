@@ -32,7 +32,7 @@ def test_list_says_what_is_here_and_how_to_get_the_rest(
     monkeypatch.setattr(fashion_mnist, "DEBIAN_DIR", tmp_path / "nowhere")
     cifar, fashion, folder = run("list").splitlines()
     assert cifar.startswith("cifar10 ")
-    assert f"not here: run: edgeadapt data fetch cifar10, or let {CIFAR10_VARIABLE}" in cifar
+    assert f"not here: run edgeadapt data fetch cifar10, or let {CIFAR10_VARIABLE}" in cifar
     assert fashion.startswith("fashion-mnist ")
     assert "not here: install the Debian package dataset-fashion-mnist" in fashion
     assert folder.startswith("image-folder ")
