@@ -24,7 +24,11 @@ def mirrored(images: Tensor) -> Tensor:
 
 
 def jitter(images: Tensor, *, flip: bool, shift: int, generator: torch.Generator) -> Tensor:
-    """Each image mirrored with probability 1/2 (if `flip`), the batch shifted by at most `shift` pixels."""
+    """Each image mirrored with probability 1/2 (if `flip`), the batch shifted by at most `shift` pixels.
+
+    What comes in at an edge is mirrored there, so an image can be shifted by its side less one at most.
+    """
+    shift = min(shift, *(side - 1 for side in images.shape[-2:]))
     if flip:
         coin = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
         images = torch.where(coin, mirrored(images), images)
