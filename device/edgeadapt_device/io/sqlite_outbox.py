@@ -77,9 +77,10 @@ class SqliteOutbox:
         self._synchronous = durability.upper()
         try:
             self._open()
-        except sqlite3.DatabaseError as error:
-            # Damage comes as the bare class or as ours; locks, a full disk and the like as subclasses of it.
-            if type(error) not in (sqlite3.DatabaseError, _Damaged):
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # Damage comes as the bare class or as ours, or in a message that is no text; locks, a full disk
+            # and the like come as subclasses.
+            if type(error) not in (sqlite3.DatabaseError, _Damaged, UnicodeDecodeError):
                 raise TransportError(f"{path}: cannot be opened: {error}") from error
             aside = self._move_aside()
             if report is not None:
@@ -282,5 +283,5 @@ class SqliteOutbox:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
             raise TransportError(f"{self._path}: {error}") from error

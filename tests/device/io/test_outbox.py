@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -178,6 +179,27 @@ def test_a_file_with_other_content_than_ours_is_damage(tmp_path: Path, damage: s
     assert len(told) == 1
     assert fresh.store(OUTCOME).sequence == 1
     fresh.close()
+
+
+def test_whatever_bytes_are_damaged_the_device_has_an_outbox(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.sqlite"
+    box = SqliteOutbox(whole)
+    for _ in range(20):
+        box.store(OUTCOME)
+    box.close()
+    data, rng = whole.read_bytes(), random.Random(3)
+    # Texts of the schema, which come back in SQLite's own messages.
+    marks = [data.index(word) for word in (b"CREATE TABLE meta", b"CREATE TABLE rows", b"by_value")]
+    for number in range(40):
+        torn = bytearray(data)
+        for _ in range(20):
+            torn[rng.choice([rng.randrange(100, len(data)), rng.choice(marks) + rng.randrange(30)])] = 0x85
+        path = tmp_path / f"{number}.sqlite"
+        path.write_bytes(torn)
+        outbox = SqliteOutbox(path)
+        outbox.store(OUTCOME)
+        assert all(outbox.payload(row.sequence) is not None for row in outbox.pending())
+        outbox.close()
 
 
 def test_a_damaged_file_never_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
