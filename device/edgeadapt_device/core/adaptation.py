@@ -8,9 +8,6 @@ Not here: uploads, messages and connections (`core`), and what a patch must be t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 
 from edgeadapt.bundle.bundle import Bundle
@@ -25,29 +22,9 @@ from edgeadapt_device.core.domains import DomainTracker
 from edgeadapt_device.core.effects import Effect, Log, StoreMessage
 from edgeadapt_device.core.events import FrameScored
 from edgeadapt_device.core.generations import Generations
+from edgeadapt_device.core.running import Running, Statistics
 from edgeadapt_device.core.statistics import OwnStatistics
 from edgeadapt_device.core.trial import Candidate, Trial, TrialEvent, TrialState
-
-Statistics = tuple[FloatArray, FloatArray]
-_EMPTY: Mapping[str, FloatArray] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A patch (None: the base) and the statistics held under it."""
-
-    entry: BankEntry | None
-    statistics: Statistics
-
-    @property
-    def digest(self) -> str:
-        """The patch's digest, or "" for the base."""
-        return self.entry.patch.digest if self.entry is not None else ""
-
-    @property
-    def values(self) -> Mapping[str, FloatArray]:
-        """The patch's slot values; none for the base."""
-        return self.entry.patch.values if self.entry is not None else _EMPTY
 
 
 class Adaptation:

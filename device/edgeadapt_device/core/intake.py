@@ -116,7 +116,7 @@ class Intake:
             patch = open_envelope(payload, self._trusted)
             serial = patch.header.serial
             check_fit(patch, self._bundle)
-            check_fresh(patch, cohort=cohort, last_serial=self._last_serial(cohort), wall_s=now.wall_s)
+            check_fresh(patch, cohort=cohort, last_serial=self._passed(cohort, serial), wall_s=now.wall_s)
         except TrustError as error:
             told = self._refused_before(error.refusal)
             known = refused_as in told
@@ -134,10 +134,10 @@ class Intake:
             return self._expired
         return self._strangers if refusal in UNAUTHENTICATED else self._refused
 
-    def _last_serial(self, cohort: str) -> int:
-        """The serial that a patch must pass; one that the bank had to let go may come again."""
+    def _passed(self, cohort: str, serial: int) -> int:
+        """The serial that a patch must pass; the last one may come again when the bank had to let it go."""
         last = self.serials.get(cohort, 0)
-        return last - 1 if last and self._bank.get(cohort) is None else last
+        return last - 1 if last and serial == last and self._bank.get(cohort) is None else last
 
     def assign(self, assignment: Assignment) -> bool:
         """Remember a segment's cohort; False when the newest assignment says just that."""

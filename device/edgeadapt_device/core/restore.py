@@ -19,9 +19,10 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Outcome, pack_vector, unpack_vector
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core import outcomes
-from edgeadapt_device.core.adaptation import Adaptation, Running, Statistics
+from edgeadapt_device.core.adaptation import Adaptation
 from edgeadapt_device.core.bank import BankEntry, PatchBank
 from edgeadapt_device.core.intake import is_sound
+from edgeadapt_device.core.running import Running, Statistics
 from edgeadapt_device.core.state import BankRecord, BudgetRecord, DeviceState, TrialRecord
 from edgeadapt_device.core.told import Told
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+
 from edgeadapt.bundle import Bundle
+from edgeadapt.clock import Instant
 from edgeadapt.wire import Ack, Command, Sample, SignatureReport, decode
-from edgeadapt_device.config import DeliverySection, FlaggingSection
+from edgeadapt_device.config import BudgetSection, DeliverySection, FlaggingSection
+from edgeadapt_device.core.budget import OVERHEAD_BYTES, Budget
+from edgeadapt_device.core.delivery import Delivery, PendingRow
+from edgeadapt_device.core.effects import Publish
 from edgeadapt_device.io.outbox import MemoryOutbox
 from tests.device import rig
 from tests.device.rig import Rig
@@ -102,3 +111,149 @@ def test_rows_of_an_earlier_process_are_sent_by_the_next(tiny: Bundle) -> None:
     samples = [m for m in again.received if isinstance(m, Sample)]
     assert [(m.outbox, m.sequence) for m in samples] == [(outbox.outbox_id, s) for s in stored]
     assert len(outbox) == 0
+
+
+def serve(device: Rig, answers: Callable[[int], bool]) -> list[int]:
+    """Acknowledge those of the published rows that the server can read; returns them."""
+    got = [sequence for sequence in taken(device) if answers(sequence)]
+    if got:
+        device.down("ack", Ack(outbox=device.outbox.outbox_id, sequences=tuple(got)))
+    return got
+
+
+IMPATIENT = rig.config(
+    flagging=SETTINGS.flagging,
+    delivery=DeliverySection(in_flight=4, resend_s=1.0, resend_max_s=4.0, yield_after_sends=2),
+)
+
+
+def test_rows_that_the_server_cannot_read_hold_up_no_others(tiny: Bundle) -> None:
+    device = Rig(tiny, IMPATIENT)
+    got: list[int] = []
+    for image in rig.frames(100, level=0.5):
+        device.wait(0.5)
+        device.device.step(image, device.now)
+        got += serve(device, lambda sequence: sequence > 4)
+    unread = [row.sequence for row in device.outbox.pending()]
+    assert unread == [1, 2, 3, 4]
+    assert len(got) > 80
+
+
+def test_a_sample_that_is_ignored_for_long_is_dropped_but_not_while_the_server_is_silent(
+    tiny: Bundle,
+) -> None:
+    delivery = msgspec.structs.replace(IMPATIENT.delivery, drop_after_sends=6)
+    device = Rig(tiny, rig.config(flagging=SETTINGS.flagging, delivery=delivery))
+    for image in rig.frames(3, level=0.5):
+        device.device.step(image, device.now)
+    for _ in range(400):
+        device.wait(0.5)
+        taken(device)
+    assert len(device.outbox) == 3, "a server that is down ignores nothing"
+    for order in range(60):
+        device.down("command", Command(id=str(order), action="report"))
+        serve(device, lambda sequence: sequence > 3)
+        device.wait(2.0)
+    assert len(device.outbox) == 0
+    assert any("not answered by the server" in line for line in device.device.log)
+    assert device.device.view(device.now).uploaded == 0
+
+
+def test_reports_that_nobody_answers_are_never_dropped_and_do_not_stop_new_ones(tiny: Bundle) -> None:
+    delivery = msgspec.structs.replace(IMPATIENT.delivery, drop_after_sends=3)
+    device = Rig(tiny, rig.config(delivery=delivery))
+    for order in range(40):
+        device.down("command", Command(id=str(order), action="report"))
+        device.wait(2.0)
+        serve(device, lambda sequence: sequence > 8)
+    assert [row.sequence for row in device.outbox.pending()] == list(range(1, 9))
+
+
+def test_a_link_that_comes_and_goes_costs_no_resend_each_time(tiny: Bundle) -> None:
+    device = filled(tiny)
+    out = taken(device)
+    device.down("command", Command(id="1", action="report"))
+    taken(device)
+    before = device.device.view(device.now).bytes_up
+    again = 0
+    for _ in range(60):
+        device.device.disconnected(device.now)
+        device.wait(0.1)
+        device.device.connected(device.now)
+        again += len(taken(device))
+    assert again == len(out) + 1, "each row once, then its pause counts"
+    assert device.device.view(device.now).bytes_up < 2.5 * before
+    device.wait(60.0)
+    assert len(taken(device)) == len(out) + 1
+
+
+def test_resent_reports_never_sink_the_budget_deeper_than_one_burst(tiny: Bundle) -> None:
+    budget = BudgetSection(bytes_per_hour=0, burst_bytes=3_000)
+    device = Rig(tiny, rig.config(budget=budget, delivery=IMPATIENT.delivery))
+    for order in range(8):
+        device.down("command", Command(id=str(order), action="report"))
+    first = device.device.view(device.now)
+    for _ in range(200):
+        device.wait(2.0)
+    last = device.device.view(device.now)
+    assert last.bytes_up > 5 * first.bytes_up, "they did go out again"
+    assert last.budget_left_bytes >= min(first.budget_left_bytes, -3_000)
+
+
+def test_a_resend_that_cannot_be_paid_neither_holds_up_new_samples_nor_spins(tiny: Bundle) -> None:
+    budget = BudgetSection(bytes_per_hour=36_000, burst_bytes=20_000, shift_reserve=0.0)
+    delivery = DeliverySection(in_flight=4, resend_s=20.0)
+    device = Rig(tiny, rig.config(flagging=SETTINGS.flagging, budget=budget, delivery=delivery))
+    for image in rig.frames(60, level=0.5):
+        device.wait(0.1)
+        device.device.step(image, device.now)
+    first = taken(device)
+    assert device.device.view(device.now).budget_left_bytes < 500
+    device.device.disconnected(device.now)
+    device.device.connected(device.now)
+    samples = [row.sequence for row in device.outbox.pending() if row.kind == "sample"]
+    assert [sequence for sequence in first if sequence in samples] == samples[:4]
+    sent = [sequence for sequence in taken(device) if sequence in samples]
+    assert sent == samples[4:8], "what is paid already goes before what is not"
+    for _ in range(200):
+        deadline = device.device.core.next_deadline()
+        assert deadline is not None
+        assert deadline > device.now.mono_s, "a deadline in the past is a busy loop"
+        device.wait(deadline - device.now.mono_s)
+
+
+def test_a_resend_larger_than_the_bucket_still_goes_out(tiny: Bundle) -> None:
+    budget, row = Budget(BudgetSection(bytes_per_hour=3_600_000, burst_bytes=5_000)), 20_000
+    delivery = Delivery(DeliverySection(), np.random.default_rng(1), (PendingRow(1, "sample", row),))
+    delivery.connect(0, Instant(0.0, 0.0))
+    assert delivery.pump(Instant(0.0, 0.0), budget).publish == (Publish(1),)
+    assert budget.left_bytes(Instant(0.0, 0.0)) == 5_000 - row - OVERHEAD_BYTES
+
+
+def test_what_the_broker_would_never_take_is_dropped(tiny: Bundle) -> None:
+    device = Rig(tiny, SETTINGS)
+    device.device.disconnected(device.now)
+    for image in rig.frames(6, level=0.5):
+        device.device.step(image, device.now)
+    stored = device.outbox.pending()
+    most = min(row.size_bytes for row in stored) + 256
+    device.device.connected(device.now, max_packet_bytes=most)
+    small = [row.sequence for row in stored if row.size_bytes + 256 <= most]
+    assert taken(device) == small
+    assert [row.sequence for row in device.outbox.pending()] == small
+    assert any("larger than the broker allows" in line for line in device.device.log)
+
+
+def test_samples_that_the_outbox_dropped_leave_nothing_behind(tiny: Bundle) -> None:
+    device = Rig(tiny, SETTINGS, outbox=MemoryOutbox(max_bytes=5_000))
+    device.device.disconnected(device.now)
+    for image in rig.frames(100, level=0.5):
+        device.device.step(image, device.now)
+    kept = [row.sequence for row in device.outbox.pending()]
+    assert len(kept) < 10
+    delivery = device.device.core._uploads.delivery
+    assert len(delivery) == len(kept)
+    assert sum(len(lane.fresh) + len(lane.again) + len(lane.out) for lane in delivery._lanes) == len(kept)
+    device.device.connected(device.now)
+    samples = [row.sequence for row in device.outbox.pending() if row.kind == "sample"]
+    assert [sequence for sequence in taken(device) if sequence in samples] == samples[:4]

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
-from edgeadapt.patch import TrustedKeys
-from edgeadapt.wire import topics
+from edgeadapt.patch import TrustedKeys, seal
+from edgeadapt.wire import Metric, topics
 from edgeadapt_device.config import OutputSection
 from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core.effects import CommitState
@@ -131,3 +133,96 @@ def test_a_restart_in_a_young_segment_still_asks_the_bank(tiny: Bundle, tmp_path
     again.play(images[played + 5 :])
     assert again.device.view(again.now).segment == 3
     assert again.generation == sha256_hex(envelope)[:12]
+
+
+def updated(bundle: Bundle, serial: int) -> bytes:
+    values = {"norm2.bias": bundle.base_slots()["norm2.bias"] + np.float32(0.001 * serial)}
+    return sealed(bundle, values, serial=serial)
+
+
+def test_serials_survive_so_that_an_older_patch_stays_refused(tiny: Bundle, tmp_path: Path) -> None:
+    device = Rig(tiny, store=GenerationStore(tmp_path))
+    device.assign()
+    device.publish(updated(tiny, 7))
+    device.play(rig.frames(70))
+    again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=500.0)
+    again.publish(updated(tiny, 6))
+    assert "old-serial" in again.device.view(again.now).refusals[-1]
+
+
+def test_a_reverted_patch_stays_blocked(tiny: Bundle, tmp_path: Path) -> None:
+    device = Rig(tiny, store=GenerationStore(tmp_path))
+    device.assign()
+    envelope = sealed(tiny, rig.harmful(tiny))
+    device.publish(envelope)
+    device.play(rig.frames(70))
+    assert device.outcomes[-1].state == "reverted"
+    for start_s in (500.0, 1000.0):
+        again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=start_s)
+        again.assign()
+        again.publish(envelope)
+        again.play(rig.frames(5))
+        assert (again.generation, again.outcomes) == ("base", [])
+
+
+@pytest.mark.parametrize("key", [rig.KEY, Ed25519PrivateKey.from_private_bytes(bytes(32))])
+def test_a_stored_patch_is_judged_again_before_it_runs(
+    tiny: Bundle, tmp_path: Path, key: Ed25519PrivateKey
+) -> None:
+    device, _ = confirmed(tiny, GenerationStore(tmp_path))
+    device.device.stop()
+    store = GenerationStore(tmp_path)
+    state, _ = store.load()
+    assert state is not None
+    ours = key is rig.KEY
+    values = {"norm2.bias": np.full(12, 1e6, np.float32)} if ours else rig.harmless(tiny)
+    planted = seal(rig.header(tiny), values, rig.NO_SIGNATURE, key)
+    digest = sha256_hex(planted)
+    record = msgspec.structs.replace(state.bank[0], digest=digest)
+    store.commit(msgspec.structs.replace(state, patch=digest, bank=(record,)), {digest: planted})
+    again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=500.0)
+    assert again.generation == "base"
+    reason = "out-of-bounds" if ours else "unknown-key"
+    assert any(reason in line for line in again.device.log)
+
+
+def test_a_state_of_another_bundle_keeps_only_its_epoch_and_segment(tiny: Bundle, tmp_path: Path) -> None:
+    device, envelope = confirmed(tiny, GenerationStore(tmp_path))
+    device.device.stop()
+    epoch = device.device.core.epoch
+    store = GenerationStore(tmp_path)
+    state, envelopes = store.load()
+    assert state is not None
+    store.commit(msgspec.structs.replace(state, bundle="0" * 64), envelopes)
+    again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=500.0)
+    core = again.device.core
+    assert again.generation == "base"
+    assert (core.epoch, core.adaptation.tracker.segment) == (epoch + 1, 1)
+    assert any("bundle has changed" in line for line in again.device.log)
+    again.assign(segment=1)
+    again.publish(envelope)
+    assert [o.state for o in again.outcomes] == ["trial"], "its serials began anew"
+
+
+def test_the_state_is_written_from_time_to_time_and_metrics_go_out_when_connected(
+    tiny: Bundle, tmp_path: Path
+) -> None:
+    settings = rig.config(output=OutputSection(commit_every_s=5.0, metric_every_s=30.0))
+    device = Rig(tiny, settings, store=GenerationStore(tmp_path))
+    device.play(rig.frames(20))
+    device.wait(4.0)
+    state, _ = GenerationStore(tmp_path).load()
+    assert state is not None
+    assert state.frames == 20
+    device.sync()
+    assert not any(isinstance(m, Metric) for m in device.received)
+    device.wait(25.0)
+    device.sync()
+    (metric,) = [m for m in device.received if isinstance(m, Metric)]
+    assert (metric.frames, metric.generation) == (20, "base")
+    assert metric.budget_left_bytes == device.device.view(device.now).budget_left_bytes
+    device.device.disconnected(device.now)
+    device.wait(31.0)
+    device.device.connected(device.now)
+    device.sync()
+    assert sum(isinstance(m, Metric) for m in device.received) == 1, "a metric may be lost"

@@ -1,0 +1,163 @@
+"""Which frames go up, what they cost, and what happens to those that cannot be kept."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.clock import Instant
+from edgeadapt.errors import TransportError
+from edgeadapt.normstats import StatisticsConfig
+from edgeadapt.wire import MAX_MESSAGE_BYTES, Outcome, Sample, encode
+from edgeadapt_device.config import BudgetSection, FlaggingSection
+from edgeadapt_device.core.budget import OVERHEAD_BYTES
+from edgeadapt_device.core.effects import StoreMessage
+from edgeadapt_device.core.events import NotStored, Stored
+from edgeadapt_device.core.uploads import Uploads
+from edgeadapt_device.io.outbox import MemoryOutbox, Storable, StoredRow
+from tests.device import rig
+from tests.device.rig import Rig, sealed
+
+ALL = FlaggingSection(entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0, min_drift=0.0)
+NOW = Instant(0.0, 0.0)
+FLAT = np.full(10, 0.1, np.float32)
+
+
+def uploads(frame_bytes: int, budget: BudgetSection | None = None) -> Uploads:
+    settings = rig.config(flagging=ALL, budget=budget if budget is not None else BudgetSection())
+    rng = np.random.default_rng(1)
+    return Uploads(settings, 10, frame_bytes, rng=rng, outbox="o", pending=())
+
+
+class FailingOutbox(MemoryOutbox):
+    """A disk that is full while `full` is set."""
+
+    full = True
+
+    def store(self, message: Storable) -> StoredRow:
+        if self.full:
+            raise TransportError("database or disk is full")
+        return super().store(message)
+
+
+def test_a_sample_that_could_not_be_stored_costs_nothing_and_the_next_pays_its_own_price(
+    tiny: Bundle,
+) -> None:
+    budget = BudgetSection(bytes_per_hour=0, burst_bytes=50_000, shift_reserve=0.0)
+    settings = rig.config(flagging=ALL, budget=budget, statistics=StatisticsConfig(enabled=False))
+    outbox = FailingOutbox()
+    device = Rig(tiny, settings, outbox=outbox)
+    device.play(rig.frames(200, level=0.5))
+    view = device.device.view(device.now)
+    assert view.flagged > 40
+    assert (view.budget_left_bytes, view.bytes_up) == (50_000, 0)
+    outbox.full = False
+    device.play(rig.frames(20, level=0.5))
+    rows = [m for m in device.received if isinstance(m, Sample)]
+    assert len(rows) >= 10
+    paid = sum(len(encode(m)) + OVERHEAD_BYTES for m in rows)
+    assert device.device.view(device.now).bytes_up == paid
+
+
+def test_a_message_larger_than_the_wire_allows_is_not_stored_and_said_once(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.sync()
+    outcome = Outcome(
+        outbox="", sequence=0, cohort="c", serial=1, patch="p", state="trial", reason="x" * MAX_MESSAGE_BYTES
+    )
+    rows = len(device.outbox)
+    for _ in range(5):
+        device.device._performer.perform([StoreMessage(outcome)])
+    device.device._performer.drain(device.now)
+    assert len(device.outbox) == rows
+    assert device.device._performer.too_large == 5
+    assert sum("too large" in line for line in device.device.log) == 1
+    fits = msgspec.structs.replace(outcome, reason="x" * (MAX_MESSAGE_BYTES - 300))
+    device.device._performer.perform([StoreMessage(fits)])
+    device.device._performer.drain(device.now)
+    device.sync()
+    assert isinstance(device.received[-1], Outcome), "the largest that fits arrives"
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("shape", [(480, 640, 3), (640, 640, 3), (720, 1280, 3)])
+def test_large_frames_can_be_uploaded_with_the_default_budget(
+    shape: tuple[int, int, int], early: bool
+) -> None:
+    large = uploads(int(np.prod(shape)))
+    chosen = large.choose(FLAT, 1.0, NOW, at_home=False, early=early)
+    assert chosen is not None
+    large.stored(Stored(1, "sample", 700_000, chosen.price_bytes))
+    assert large.budget.left_bytes(NOW) == BudgetSection().burst_bytes - 700_000 - OVERHEAD_BYTES
+    # From now on its real size is known, and a full bucket still lets one through.
+    large.new_segment()
+    assert large.choose(FLAT, 1.0, NOW, at_home=False, early=True) is None
+    large.new_segment()
+    later = Instant(3600.0, 0.0)
+    assert large.choose(FLAT, 1.0, later, at_home=False, early=early) is not None
+
+
+def test_an_estimate_is_settled_once_the_real_size_is_known() -> None:
+    small = uploads(1_000)
+    chosen = small.choose(FLAT, 1.0, NOW, at_home=False, early=True)
+    assert chosen is not None
+    small.stored(Stored(1, "sample", 300, chosen.price_bytes))
+    assert small.budget.left_bytes(NOW) == BudgetSection().burst_bytes - 300 - OVERHEAD_BYTES
+    assert small.budget.spent_bytes == 300 + OVERHEAD_BYTES
+
+
+def test_a_sample_too_large_to_be_sent_teaches_its_size_and_is_not_paid_for() -> None:
+    large = uploads(3_000_000)
+    chosen = large.choose(FLAT, 1.0, NOW, at_home=False, early=True)
+    assert chosen is not None
+    effects = large.not_stored(NotStored("sample", 2_000_000, chosen.price_bytes, True), NOW)
+    assert len(effects) == 1
+    assert large.budget.left_bytes(NOW) == BudgetSection().burst_bytes
+    large.new_segment()
+    again = large.choose(FLAT, 1.0, NOW, at_home=False, early=True)
+    assert again is not None
+    assert again.price_bytes > 900_000
+
+
+def test_uploads_hold_a_uniform_share_and_at_home_nothing_else(tiny: Bundle) -> None:
+    away = Rig(tiny, rig.config(flagging=ALL))
+    away.play(rig.frames(400, level=0.5))
+    lanes = [m.lane for m in away.received if isinstance(m, Sample)]
+    assert 0.1 < lanes.count("uniform") / len(lanes) < 0.3
+    home = Rig(
+        tiny, rig.config(flagging=msgspec.structs.replace(ALL, min_drift=10.0, uniform_per_frame=0.05))
+    )
+    home.play(rig.frames(400, level=0.5))
+    at_home = [m.lane for m in home.received if isinstance(m, Sample)]
+    assert 10 <= len(at_home) <= 24
+    assert set(at_home) == {"uniform"}
+
+
+def test_what_was_kept_in_one_segment_is_new_again_in_the_next(tiny: Bundle) -> None:
+    picky = msgspec.structs.replace(ALL, redundancy_margin=0.05, uniform_per_frame=0.0, uniform_share=0.0)
+    device = Rig(tiny, rig.config(flagging=picky))
+    home = device.play(rig.frames(200))
+    assert not any(a.flagged for a in home[100:]), "after a while nothing is new in the same domain"
+    dark = device.play(rig.frames(80, seed=2, level=0.5))
+    began = [a.segment for a in dark].index(1)
+    assert not any(a.flagged for a in dark[:began])
+    # The frame after the first: a segment without a signature counts as home.
+    assert dark[began + 1].flagged
+
+
+def test_the_frame_that_ends_a_trial_names_the_generation_that_scored_it(tiny: Bundle) -> None:
+    device = Rig(tiny, rig.config(flagging=ALL, statistics=StatisticsConfig(enabled=False)))
+    device.assign()
+    device.publish(sealed(tiny, rig.harmful(tiny)))
+    for image in rig.frames(60):
+        scored_by = device.generation
+        (answer,) = device.play(image[None])
+        assert answer.generation == scored_by
+        if device.generation != scored_by:
+            break
+    else:
+        pytest.fail("the trial did not end")
+    last = [m for m in device.received if isinstance(m, Sample)][-1]
+    assert last.generation in (scored_by, "base")
