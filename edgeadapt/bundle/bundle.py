@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeadapt.bundle.calibration import Calibration
-from edgeadapt.bundle.manifest import FORMAT_VERSION, Artifact, Manifest, Slot, decode_manifest
+from edgeadapt.bundle.fit import check_fit
+from edgeadapt.bundle.manifest import FORMAT_VERSION, Artifact, FileDigest, Manifest, Slot, decode_manifest
 from edgeadapt.bundle.materialise import SlotValues, materialise, read_slots
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import BundleError
@@ -47,7 +48,7 @@ class Bundle:
             files: name to bytes, `manifest.json` among them; files it does not list are ignored.
 
         Raises:
-            BundleError: names the file that is missing, changed or malformed.
+            BundleError: names the file that is missing, changed or malformed, or the field that does not fit.
         """
         raw = files.get(MANIFEST_NAME)
         if raw is None:
@@ -60,25 +61,12 @@ class Bundle:
             raise BundleError(
                 f"{MANIFEST_NAME}: format {manifest.format}, this release reads {FORMAT_VERSION}"
             )
-        verified = {entry.name: _verified(files, entry.name, entry.sha256) for entry in manifest.files}
+        verified = {entry.name: _verified(files, entry) for entry in manifest.files}
         if CALIBRATION_NAME not in verified:
             raise BundleError(f"{MANIFEST_NAME} lists no {CALIBRATION_NAME}")
-        bundle = Bundle(sha256_hex(raw), manifest, verified, Calibration.decode(verified[CALIBRATION_NAME]))
-        bundle._check_fit()
-        return bundle
-
-    def _check_fit(self) -> None:
-        if self.calibration.norm_mean.shape != (self.manifest.probe_channels,):
-            raise BundleError(f"{CALIBRATION_NAME}: norm_mean does not fit the manifest's norm layers")
-        slots = {slot.name for slot in self.manifest.slots}
-        for artifact in self.manifest.artifacts:
-            if artifact.file not in self.files or artifact.probe_suffix not in self.files:
-                raise BundleError(f"{MANIFEST_NAME}: artifact {artifact.file} lists a file that is not there")
-            if {recipe.slot for recipe in artifact.recipes} != slots:
-                raise BundleError(f"{artifact.file}: its write recipes do not cover the slots")
-            size = len(self.files[artifact.file])
-            if any(r.offset < 0 or r.length < 0 or r.offset + r.length > size for r in artifact.recipes):
-                raise BundleError(f"{artifact.file}: a write recipe points outside the file")
+        calibration = Calibration.decode(verified[CALIBRATION_NAME])
+        check_fit(manifest, verified, calibration)
+        return Bundle(sha256_hex(raw), manifest, verified, calibration)
 
     def slot(self, name: str) -> Slot | None:
         """The slot of that name, or None."""
@@ -109,12 +97,14 @@ class Bundle:
         return self.fast_model(runtime, values) + self.files[artifact.probe_suffix]
 
 
-def _verified(files: Mapping[str, bytes], name: str, sha256: str) -> bytes:
-    data = files.get(name)
+def _verified(files: Mapping[str, bytes], entry: FileDigest) -> bytes:
+    data = files.get(entry.name)
     if data is None:
-        raise BundleError(f"{name} is missing from the bundle")
-    if sha256_hex(data) != sha256:
+        raise BundleError(f"{entry.name} is missing from the bundle")
+    if sha256_hex(data) != entry.sha256:
         raise BundleError(
-            f"{name} does not have the digest in {MANIFEST_NAME}: it was edited, truncated or swapped"
+            f"{entry.name} does not have the digest in {MANIFEST_NAME}: it was edited, truncated or swapped"
         )
+    if len(data) != entry.size_bytes:
+        raise BundleError(f"{entry.name} has {len(data)} bytes, {MANIFEST_NAME} says {entry.size_bytes}")
     return data

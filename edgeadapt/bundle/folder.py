@@ -19,13 +19,13 @@ def read_folder(folder: Path) -> Bundle:
     if not (folder / MANIFEST_NAME).is_file():
         raise BundleError(f"{folder} holds no {MANIFEST_NAME}: make a bundle with `edgeadapt model compile`")
     files: dict[str, bytes] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.is_file():
-            continue
-        try:
+    try:
+        for path in sorted(folder.iterdir()):
+            if not path.is_file():
+                continue
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise BundleError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
             files[path.name] = path.read_bytes()
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be read: {error}") from error
     return Bundle.from_files(files)

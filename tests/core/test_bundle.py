@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from edgeadapt.bundle import Bundle, materialise, read_folder
+from edgeadapt.bundle import (
+    CALIBRATION_NAME,
+    Bundle,
+    FileDigest,
+    decode_manifest,
+    encode_manifest,
+    materialise,
+    read_folder,
+)
+from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import BundleError
 from tests.core import bundles
 
@@ -94,4 +109,81 @@ def test_a_recipe_outside_the_file_is_refused() -> None:
     files = bundles.files()
     files["manifest.json"] = files["manifest.json"].replace(b'"offset": 27', b'"offset": 2700')
     with pytest.raises(BundleError, match="outside the file"):
+        Bundle.from_files(files)
+
+
+def changed(path: str, value: Any) -> dict[str, bytes]:
+    """The files with one field of the manifest replaced; `path` is like "slots.0.shape"."""
+    files = bundles.files()
+    manifest = json.loads(files["manifest.json"])
+    *parts, last = path.split(".")
+    place = manifest
+    for part in parts:
+        place = place[int(part) if part.isdigit() else part]
+    place[int(last) if last.isdigit() else last] = value
+    return {**files, "manifest.json": json.dumps(manifest).encode()}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("input.channels", 0, "input"),
+        ("classes", [], "classes"),
+        ("embedding_dim", 6, "prototypes"),
+        ("embedding_dim", 0, "embedding_dim"),
+        ("classes", ["a", "b"], "prototypes"),
+        ("slots.0.shape", [3], "bn: scale"),
+        ("slots.0.shape", [], "bn.weight: shape"),
+        ("slots.0.shape", [2, -1], "bn.weight: shape"),
+        ("slots.0.lower", 11.0, "bn.weight: lower"),
+        ("slots.0.kind", "norm_bias", "bn: scale"),
+        ("slots.1.name", "bn.weight", "slots: 'bn.weight' is there twice"),
+        ("norm_layers", [], "norm_layers is empty"),
+        ("norm_layers.0.scale", "nowhere", "bn: scale: there is no slot 'nowhere'"),
+        ("norm_layers.0.mean", "", "bn: mean and var"),
+        ("norm_layers.0.channels", 0, "bn: channels"),
+        ("norm_layers.0.channels", 3, "bn: scale"),
+        ("norm_layers.0.epsilon", -1.0, "bn: channels and epsilon"),
+        ("norm_layers.0.probe_offset", 1, "bn: probe_offset 1"),
+        ("norm_layers.0.probe_offset", -2, "bn: probe_offset -2"),
+        ("artifacts", [], "artifacts is empty"),
+        ("artifacts.0.probe_suffix", "gone.bin", "gone"),
+        ("artifacts.0.recipes.0.length", 4, "bn.weight has length 4"),
+        ("artifacts.0.recipes.0.length", 12, "bn.weight has length 12"),
+        ("artifacts.0.recipes.0.length", -8, "bn.weight has length -8"),
+        ("artifacts.0.recipes.0.offset", -1, "bn.weight points outside the file"),
+        ("artifacts.0.recipes.0.offset", 12, "overlaps"),
+        ("files.0.size_bytes", 1, "model.onnx has"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(path: str, value: Any, words: str) -> None:
+    with pytest.raises(BundleError, match=re.escape(words)):
+        Bundle.from_files(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("norm_mean", np.zeros(3), "norm_mean has shape (3,)"),
+        ("norm_var", np.zeros((1, 2)), "norm_var has shape (1, 2)"),
+        ("norm_var", np.array([1.0, -1.0]), "norm_var holds a negative value"),
+        ("signature_mean", np.zeros(2), "signature_mean has shape (2,)"),
+        ("signature_std", np.zeros(0), "signature_std has shape (0,)"),
+        ("signature_std", -np.ones(4), "signature_std holds a negative value"),
+        ("prototypes", np.zeros((5, 3)), "prototypes has shape (5, 3)"),
+        ("entropy_quantiles", np.zeros(0), "entropy_quantiles"),
+        ("entropy_quantiles", np.zeros((3, 3)), "entropy_quantiles"),
+        ("entropy_quantiles", -np.ones(3), "entropy_quantiles holds a negative value"),
+    ],
+)
+def test_calibration_that_does_not_fit_is_named(field: str, value: npt.NDArray[Any], words: str) -> None:
+    odd = replace(bundles.calibration(), **{field: value.astype(np.float32)}).encode()
+    files = {**bundles.files(), CALIBRATION_NAME: odd}
+    manifest = decode_manifest(files["manifest.json"])
+    digests = tuple(
+        FileDigest(f.name, sha256_hex(odd), len(odd)) if f.name == CALIBRATION_NAME else f
+        for f in manifest.files
+    )
+    files["manifest.json"] = encode_manifest(msgspec.structs.replace(manifest, files=digests))
+    with pytest.raises(BundleError, match=re.escape(words)):
         Bundle.from_files(files)

@@ -1,0 +1,133 @@
+"""Do the parts of a bundle fit together? Every digest may be right and the bundle still nonsense.
+
+A bundle that passes can be written into, probed, and compared with without another check: shapes of
+slots, recipes, layers and calibration agree. Whether the model runs is the engine's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+
+from edgeadapt.bundle.calibration import Calibration
+from edgeadapt.bundle.manifest import Artifact, Manifest, NormLayer, Slot
+from edgeadapt.errors import BundleError
+
+_MANIFEST = "manifest.json"
+_CALIBRATION = "calibration.safetensors"
+_FLOAT_BYTES = 4
+
+
+def check_fit(manifest: Manifest, files: Mapping[str, bytes], calibration: Calibration) -> None:
+    """Raises BundleError that names the file and the field that does not fit."""
+    _check_manifest(manifest)
+    _check_layers(manifest)
+    _check_calibration(manifest, calibration)
+    if not manifest.artifacts:
+        raise BundleError(f"{_MANIFEST}: artifacts is empty: there is no model")
+    _check_unique("artifacts", (artifact.runtime for artifact in manifest.artifacts))
+    for artifact in manifest.artifacts:
+        _check_artifact(artifact, manifest.slots, files)
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    spec = manifest.input
+    if min(spec.channels, spec.height, spec.width) < 1:
+        raise BundleError(f"{_MANIFEST}: input: expected channels, height and width of 1 or more")
+    if not manifest.classes or manifest.embedding_dim < 1:
+        raise BundleError(f"{_MANIFEST}: classes and embedding_dim: expected 1 or more")
+    if not manifest.norm_layers:
+        raise BundleError(f"{_MANIFEST}: norm_layers is empty: nothing can be measured or adapted")
+    _check_unique("slots", (slot.name for slot in manifest.slots))
+    for slot in manifest.slots:
+        if not slot.shape or min(slot.shape) < 1:
+            raise BundleError(f"{_MANIFEST}: slot {slot.name}: shape {slot.shape} holds no value")
+        if not slot.lower <= slot.upper:
+            raise BundleError(
+                f"{_MANIFEST}: slot {slot.name}: lower {slot.lower} is above upper {slot.upper}"
+            )
+
+
+def _check_layers(manifest: Manifest) -> None:
+    slots = {slot.name: slot for slot in manifest.slots}
+    _check_unique("norm_layers", (layer.name for layer in manifest.norm_layers))
+    offset = 0
+    for layer in manifest.norm_layers:
+        where = f"{_MANIFEST}: norm layer {layer.name}"
+        if layer.channels < 1 or not layer.epsilon >= 0:
+            raise BundleError(f"{where}: channels and epsilon: expected 1 or more, and 0 or more")
+        if layer.probe_offset != offset:
+            raise BundleError(
+                f"{where}: probe_offset {layer.probe_offset}, the layers before it end at {offset}"
+            )
+        offset += layer.channels
+        if bool(layer.mean) != bool(layer.var):
+            raise BundleError(f"{where}: mean and var: expected both or neither")
+        _check_layer_slots(layer, slots, where)
+
+
+def _check_layer_slots(layer: NormLayer, slots: Mapping[str, Slot], where: str) -> None:
+    for field in ("scale", "bias", "mean", "var"):
+        name = getattr(layer, field)
+        if not name:
+            continue
+        slot = slots.get(name)
+        if slot is None:
+            raise BundleError(f"{where}: {field}: there is no slot {name!r}")
+        if slot.kind != f"norm_{field}" or math.prod(slot.shape) != layer.channels:
+            raise BundleError(
+                f"{where}: {field}: slot {name!r} is a {slot.kind} of shape {slot.shape}, "
+                f"expected a norm_{field} of {layer.channels} values"
+            )
+
+
+def _check_calibration(manifest: Manifest, calibration: Calibration) -> None:
+    probe = manifest.probe_channels
+    features = 2 * manifest.norm_layers[0].channels
+    wanted = {
+        "norm_mean": (probe,),
+        "norm_var": (probe,),
+        "signature_mean": (features,),
+        "signature_std": (features,),
+        "prototypes": (len(manifest.classes), manifest.embedding_dim),
+    }
+    for field, shape in wanted.items():
+        found = getattr(calibration, field).shape
+        if found != shape:
+            raise BundleError(f"{_CALIBRATION}: {field} has shape {found}, the manifest asks for {shape}")
+    if calibration.entropy_quantiles.ndim != 1 or not calibration.entropy_quantiles.size:
+        raise BundleError(f"{_CALIBRATION}: entropy_quantiles: expected one row of quantiles")
+    for field in ("norm_var", "signature_std", "entropy_quantiles"):
+        if (getattr(calibration, field) < 0).any():
+            raise BundleError(f"{_CALIBRATION}: {field} holds a negative value")
+
+
+def _check_artifact(artifact: Artifact, slots: Collection[Slot], files: Mapping[str, bytes]) -> None:
+    for file in (artifact.file, artifact.probe_suffix):
+        if file not in files:
+            raise BundleError(f"{_MANIFEST}: artifact {artifact.file} lists a file that is not there: {file}")
+    recipes = {recipe.slot: recipe for recipe in artifact.recipes}
+    if set(recipes) != {slot.name for slot in slots} or len(recipes) != len(artifact.recipes):
+        raise BundleError(f"{artifact.file}: its write recipes do not cover the slots")
+    for slot in slots:
+        recipe, size_bytes = recipes[slot.name], _FLOAT_BYTES * math.prod(slot.shape)
+        if recipe.length != size_bytes:
+            raise BundleError(
+                f"{artifact.file}: the write recipe of {slot.name} has length {recipe.length}, "
+                f"its shape {slot.shape} takes {size_bytes} bytes"
+            )
+    end = 0
+    for recipe in sorted(artifact.recipes, key=lambda recipe: recipe.offset):
+        if recipe.offset < 0 or recipe.offset + recipe.length > len(files[artifact.file]):
+            raise BundleError(f"{artifact.file}: the write recipe of {recipe.slot} points outside the file")
+        if recipe.offset < end:
+            raise BundleError(f"{artifact.file}: the write recipe of {recipe.slot} overlaps another one")
+        end = recipe.offset + recipe.length
+
+
+def _check_unique(field: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise BundleError(f"{_MANIFEST}: {field}: {name!r} is there twice")
+        seen.add(name)
