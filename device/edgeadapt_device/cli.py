@@ -17,7 +17,7 @@ import msgspec
 from edgeadapt import config as toml
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.config import DeviceConfig, check
-from edgeadapt_device.example import EXAMPLE
+from edgeadapt_device.example import device_toml
 from edgeadapt_device.io.lock import is_locked
 from edgeadapt_device.status import DeviceStatus, read_status
 
@@ -146,5 +146,5 @@ def _rows(found: DeviceStatus, runs: bool, age_s: float) -> list[tuple[str, str]
 
 @group.command("example-config")
 def example_config() -> None:
-    """Print a configuration with every section, to edit."""
-    click.echo(EXAMPLE, nl=False)
+    """Print a configuration with every section and key at its default, to edit."""
+    click.echo(device_toml(), nl=False)

@@ -52,8 +52,9 @@ class MqttSection(Section, frozen=True):
     password_file: str = ""
     # CA certificate (PEM); giving one turns TLS on.
     tls_ca: str = ""
-    # This device's certificate and key (PEM), for mutual TLS.
+    # This device's certificate (PEM), for mutual TLS.
     tls_cert: str = ""
+    # Its key (PEM), when that is not in the same file.
     tls_key: str = ""
     # Longest pause between two attempts to connect.
     reconnect_max_s: int = 30
@@ -120,8 +121,9 @@ class FlaggingSection(Section, frozen=True):
 
     # False uploads no frame.
     enabled: bool = True
-    # Entropy bounds of the adapt lane, as fractions of ln K.
+    # The adapt lane takes frames whose entropy is above this, as a fraction of ln K ...
     entropy_low: float = 0.02
+    # ... and below this.
     entropy_high: float = 0.6
     # Keep a frame when |cos(prediction, mean of kept ones)| is below this. With 10 classes 0.05 keeps
     # almost nothing; with 1,000 classes it is the usual choice.
@@ -161,6 +163,7 @@ class DeliverySection(Section, frozen=True):
     drop_after_sends: int = 32
     # First pause before a message is sent again; doubles up to the maximum, with jitter.
     resend_s: float = 20.0
+    # The longest such pause.
     resend_max_s: float = 600.0
     # The outbox drops its least valuable samples beyond this size.
     outbox_bytes: int = 256 << 20
@@ -200,8 +203,9 @@ class OutputSection(Section, frozen=True):
 
     # Append-only CSV of predictions; empty for none.
     predictions: str = ""
-    # Seconds between two writes of status.json and of the running state.
+    # Seconds between two writes of status.json.
     status_every_s: float = 1.0
+    # Seconds between two writes of the running state, which also follows every change of patch.
     commit_every_s: float = 5.0
     # Seconds between two metric messages to the cloud.
     metric_every_s: float = 30.0

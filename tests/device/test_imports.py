@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from edgeadapt import config as toml
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.cli import group, read_config
-from edgeadapt_device.config import DeviceConfig, check
+from edgeadapt_device.config import DeviceConfig, DeviceSection, check
 
 _IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -47,8 +48,18 @@ def test_the_printed_example_is_a_configuration() -> None:
     done = CliRunner().invoke(group, ["example-config"])
     assert done.exit_code == 0
     parsed = check(toml.parse(done.output, DeviceConfig, source="example", environ={}))
-    assert parsed.device.name == "camera-1"
-    assert parsed.output.predictions
+    assert parsed == DeviceConfig(device=DeviceSection(name="camera-1"))
+
+
+def test_the_printed_example_shows_every_key_with_a_comment() -> None:
+    lines = CliRunner().invoke(group, ["example-config"]).output.splitlines()
+    for section, kind in get_type_hints(DeviceConfig).items():
+        begin = lines.index(f"[{section}]")
+        assert lines[begin - 1].startswith("# ")
+        for key in kind.__struct_fields__:
+            at = next(i for i, line in enumerate(lines[begin:], begin) if line.startswith(f"{key} = "))
+            assert lines[at - 1].startswith("# "), f"{section}.{key} has no comment"
+            assert not any(line.startswith("[") for line in lines[begin + 1 : at]), f"{section}.{key}"
 
 
 @pytest.mark.parametrize(
