@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,17 @@ def test_damage_names_the_database_and_what_to_do(tmp_path: Path, statement: str
         local(folder=tmp_path)
     assert str(tmp_path / DATABASE_NAME) in str(found.value)
     assert "restore it from a backup" in str(found.value)
+
+
+def test_centroid_of_another_length_is_named(tmp_path: Path) -> None:
+    lived(tmp_path)
+    store = SqliteStore(tmp_path / DATABASE_NAME)
+    (row,) = store.snapshot().cohorts
+    with store.transaction():
+        store.save(replace(row, centroid=row.centroid[:-1]))
+    store.close()
+    with pytest.raises(ConfigError, match=f"{row.cohort}' does not have 4 features"):
+        local(folder=tmp_path)
 
 
 def test_status_names_the_database_too(tmp_path: Path) -> None:

@@ -148,6 +148,22 @@ def test_way_back_of_a_halted_canary_is_still_held_after_a_restart() -> None:
     assert not sent(cloud).assigns
 
 
+def test_way_back_is_held_while_the_next_patch_waits_for_a_canary() -> None:
+    cloud, device = local(), DeviceDouble("one")
+    cohort, patch = first_patch(cloud, device)
+    cloud.deliver(*device.outcome(cohort, patch, "reverted"), at(3))
+    back = sent(cloud).patches[cohort, "canary"]
+    assert back is not None
+    cloud.deliver(*device.status(online=False), at(4))
+    feed(cloud, device, 8, at(5))
+    assert cloud.store.snapshot().patches[-1].stage is Stage.GATED
+    cloud.restart(at(6))
+    cloud.connected(at(7))
+    again = sent(cloud).patches[cohort, "canary"]
+    assert again is not None
+    assert again.digest == back.digest
+
+
 def test_canary_under_way_has_its_whole_time_again_after_a_restart() -> None:
     cloud, device = local(), DeviceDouble("one")
     first_patch(cloud, device)

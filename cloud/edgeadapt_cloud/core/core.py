@@ -135,7 +135,7 @@ class CloudCore:
             return effects
         gone = heard.device not in self.members.present(cohort)
         if gone and self.release.canary(cohort) == heard.device:
-            effects += self.release.left(cohort)
+            effects += self.release.left(cohort, now)
         return effects + self._offer(cohort, now)
 
     def _message_failed(self, event: MessageFailed) -> list[Effect]:
@@ -184,7 +184,7 @@ class CloudCore:
         effects += [Save(record) for record in self.members.reported(row, cohort, now)]
         if before is not None and before != self.members.cohort_of(device):
             if self.release.canary(before) == device:
-                effects += self.release.left(before)
+                effects += self.release.left(before, now)
             effects += self._offer(before, now)
         effects += self._offer(cohort, now)
         effects += self.members.assign(device, row, cohort, self.release.of(cohort).listener)
@@ -246,7 +246,7 @@ class CloudCore:
                 effects += self._offer(name, now)
                 continue
             if device not in self.members.present(name):
-                effects += self.release.left(name) + self._offer(name, now)
+                effects += self.release.left(name, now) + self._offer(name, now)
                 continue
             reason = f"canary {device} said nothing for {self.config.rollout.canary_deadline_s:.0f} s"
             halted = self.release.halt(self.cohorts.rows[name], Signal.OVERDUE, reason, now)

@@ -94,9 +94,11 @@ class Pool:
     def _join(self, cohort: str, samples: Iterable[SampleRef]) -> None:
         newest = self._newest.setdefault(cohort, {})
         for sample in samples:
-            if sample.sha256 not in newest:
-                newest[sample.sha256] = sample
+            held = newest.get(sample.sha256)
+            if held is None:
                 self._count[cohort] = self._count.get(cohort, 0) + 1
+            if held is None or sample.arrival < held.arrival:
+                newest[sample.sha256] = sample
         if len(newest) > 2 * self._keep:
             kept = self.newest(cohort, self._keep)
             self._newest[cohort] = {ref.sha256: ref for ref in kept}

@@ -41,7 +41,8 @@ class Release:
         for row in sorted(rows, key=lambda row: row.serial):
             state = self.of(row.cohort)
             state.listener = row.canary or state.listener
-            state.recall = row if row.stage is Stage.REISSUED and row.canary else None
+            if row.canary or row.stage is not Stage.GATED:  # a patch that waits has replaced nothing yet
+                state.recall = row if row.stage is Stage.REISSUED and row.canary else None
             if row.stage in UNSETTLED:
                 state.current = row
                 if row.stage is Stage.CANARY:
@@ -53,8 +54,8 @@ class Release:
         for told in outcomes:
             self.of(told.outcome.cohort).heed(told.origin.device, told.outcome)
         for state in self.cohorts.values():
-            if state.refused():
-                state.deadline_mono_s = now.mono_s + self.config.canary_deadline_s
+            if state.current is not None and state.current.stage is Stage.GATED:
+                self._await(state, now)
 
     def of(self, cohort: str) -> CohortRelease:
         """The cohort's release state."""
@@ -110,11 +111,12 @@ class Release:
             Note(f"{cohort}: serial {row.serial} to canary {name}"),
         ]
 
-    def left(self, cohort: str) -> list[Effect]:
+    def left(self, cohort: str, now: Instant) -> list[Effect]:
         """The canary is gone: the patch waits for another, or for its return."""
         state = self.of(cohort)
-        state.deadline_mono_s = None
-        return [Save(self._move(state, Signal.LEFT))]
+        row = self._move(state, Signal.LEFT)
+        self._await(state, now)
+        return [Save(row)]
 
     def ask_again(self, cohort: str) -> None:
         """The devices that could not take the waiting patch may have been repaired meanwhile."""
@@ -225,9 +227,13 @@ class Release:
         effects: list[Effect] = [Note(note)]
         current = state.current
         if current is not None and current.digest == outcome.patch and self.canary(current.cohort) == device:
-            effects += self.left(current.cohort)
-            state.deadline_mono_s = now.mono_s + self.config.canary_deadline_s
+            effects += self.left(current.cohort, now)
         return effects
+
+    def _await(self, state: CohortRelease, now: Instant) -> None:
+        """A patch waits; the devices that could not take it are asked again later."""
+        asked_again_s = now.mono_s + self.config.canary_deadline_s
+        state.deadline_mono_s = asked_again_s if state.refused() else None
 
     def _judge_stable(
         self, state: CohortRelease, cohort: CohortRow, inside: Set[str], now: Instant

@@ -79,6 +79,9 @@ class MqttLink:
         """Disconnect and end paho's thread."""
         self._client.disconnect()
         self._client.loop_stop()
+        # They hold this link, which holds the client: without them its sockets close as soon as it is let go.
+        self._client.on_connect = self._client.on_connect_fail = None
+        self._client.on_disconnect = self._client.on_message = None
 
     def take_new_session(self) -> bool:
         """True once after every connection: what the broker should retain has to be published again."""

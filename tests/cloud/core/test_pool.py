@@ -40,6 +40,17 @@ def test_moving_segment_leaves_what_another_segment_holds_too() -> None:
     assert pool.newest("a", 9) == []
 
 
+def test_data_counts_from_its_first_arrival_whatever_the_order_of_segments() -> None:
+    pool = Pool(100)
+    pool.add(ONE, ref(1, "both"))
+    pool.assign(TWO, "a")
+    pool.add(TWO, ref(2, "other"))
+    pool.add(TWO, ref(3, "both"))
+    pool.assign(ONE, "a")
+    assert pool.newest("a", 9) == [ref(1, "both"), ref(2, "other")]
+    assert pool.count("a") == 2
+
+
 def test_only_the_newest_of_a_segment_stay_in_memory() -> None:
     pool = Pool(4)
     for arrival in range(20):

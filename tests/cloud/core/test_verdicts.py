@@ -97,6 +97,18 @@ def test_patch_that_nobody_can_take_waits_and_they_are_asked_again(restarted: bo
     assert stages(cloud) == [Stage.STABLE]
 
 
+def test_device_that_could_not_take_a_patch_is_asked_again_when_the_one_that_could_has_left() -> None:
+    cloud, one, two = local(), DeviceDouble("one"), DeviceDouble("two")
+    cloud.deliver(*two.signature(), at(1))
+    cohort, patch = first_patch(cloud, one)
+    cloud.deliver(*one.outcome(cohort, patch, "refused", "unknown-key: none"), at(3))
+    cloud.deliver(*two.status(online=False), at(4))
+    assert stages(cloud) == [Stage.GATED]
+    cloud.tick(at(104))
+    assert stages(cloud) == [Stage.CANARY]
+    assert cloud.core.release.canary(cohort) == "one"
+
+
 LIFETIME = config(rollout=RolloutConfig(patch_lifetime_s=900.0))
 
 
