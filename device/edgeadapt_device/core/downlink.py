@@ -18,7 +18,7 @@ from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core import outcomes
 from edgeadapt_device.core.adaptation import Adaptation
 from edgeadapt_device.core.effects import Effect, Log, StoreMessage, Subscribe, Unsubscribe
-from edgeadapt_device.core.intake import UNAUTHENTICATED, Accepted, Intake, Refused
+from edgeadapt_device.core.intake import REMEMBERED, UNAUTHENTICATED, Accepted, Intake, Refused
 from edgeadapt_device.core.state import Assignment
 from edgeadapt_device.core.throttle import Throttle, and_more
 from edgeadapt_device.core.told import REMEMBERED_COMMANDS, Told
@@ -64,7 +64,7 @@ class Downlink:
     @property
     def told(self) -> Told:
         """What to remember over a restart."""
-        for digest in self._adaptation.blocked:
+        for digest in self._adaptation.blocked[-REMEMBERED:]:
             self._intake.block(digest)
         return Told(
             serials=dict(self._intake.serials),

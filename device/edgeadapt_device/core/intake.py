@@ -21,7 +21,8 @@ from edgeadapt_device.core.bank import PatchBank
 from edgeadapt_device.core.state import Assignment
 from edgeadapt_device.core.told import Told
 
-_REMEMBERED = 256
+#: Digests of one kind, and assignments, that are kept at most.
+REMEMBERED = 256
 _MAX_SEGMENT = 1 << 53
 #: Refusals that need no key: anyone who reaches the topic can provoke them.
 UNAUTHENTICATED = frozenset(
@@ -145,7 +146,7 @@ class Intake:
             return False
         self._assignments.pop(assignment.segment, None)
         self._assignments[assignment.segment] = assignment
-        while len(self._assignments) > _REMEMBERED:
+        while len(self._assignments) > REMEMBERED:
             self._assignments.popitem(last=False)
         return True
 
@@ -178,5 +179,5 @@ def is_sound(cohort: str, segment: int) -> bool:
 
 def _remember(known: OrderedDict[str, None], digest: str) -> None:
     known[digest] = None
-    while len(known) > _REMEMBERED:
+    while len(known) > REMEMBERED:
         known.popitem(last=False)

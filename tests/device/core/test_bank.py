@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.digest import sha256_hex
@@ -82,7 +83,9 @@ def test_an_update_that_expired_untried_leaves_the_confirmed_patch(tiny: Bundle)
 
 def test_the_base_as_a_clouds_word_stands_at_once_and_ends_what_stood(tiny: Bundle) -> None:
     device, _ = at_home_again(tiny)
-    device.publish(sealed(tiny, {}, serial=2))
+    device.publish(sealed(tiny, update(tiny), serial=2))
+    device.publish(sealed(tiny, {}, serial=3))
+    assert [e.patch.header.serial for e in device.device.core.adaptation.bank.entries()] == [3]
     device.device.disconnected(device.now)
     device.play(rig.frames(120, seed=5, level=DARK))
     assert device.device.view(device.now).segment == 3
@@ -95,13 +98,18 @@ def _entry(bundle: Bundle, cohort: str, serial: int = 1) -> BankEntry:
     return BankEntry(open_envelope(envelope, trusted), envelope, rig.NO_SIGNATURE)
 
 
-def test_the_least_recently_used_cohort_goes_when_room_is_short(tiny: Bundle) -> None:
+@pytest.mark.parametrize("use", ["run", "update"])
+def test_the_least_recently_used_cohort_goes_when_room_is_short(tiny: Bundle, use: str) -> None:
     entries = {cohort: _entry(tiny, cohort) for cohort in ("c1", "c2", "c3")}
     size = max(len(entry.envelope) for entry in entries.values())
     bank = PatchBank(tiny.calibration, max_bytes=2 * size)
     for cohort in ("c1", "c2"):
         bank.put(entries[cohort].patch, entries[cohort].envelope)
-    bank.touch("c1")
+    if use == "run":
+        bank.touch("c1")
+    else:
+        newer = _entry(tiny, "c1", serial=2)
+        bank.put(newer.patch, newer.envelope)
     bank.put(entries["c3"].patch, entries["c3"].envelope)
     assert {entry.patch.header.cohort for entry in bank.entries()} == {"c1", "c3"}
 

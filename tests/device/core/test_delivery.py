@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
@@ -257,3 +260,54 @@ def test_samples_that_the_outbox_dropped_leave_nothing_behind(tiny: Bundle) -> N
     device.device.connected(device.now)
     samples = [row.sequence for row in device.outbox.pending() if row.kind == "sample"]
     assert [sequence for sequence in taken(device) if sequence in samples] == samples[:4]
+
+
+class Moves(NamedTuple):
+    """One step of a random life: what happens, to which row, and how long it takes."""
+
+    what: str
+    which: int
+    pause_s: float
+
+
+_LIFE = st.lists(
+    st.builds(
+        Moves,
+        st.sampled_from(("sample", "report", "ack", "drop", "connect", "disconnect", "wait")),
+        st.integers(0, 40),
+        st.floats(0.0, 30.0),
+    ),
+    max_size=80,
+)
+
+
+@given(_LIFE, st.sampled_from((0, 700, 100_000)))
+def test_every_row_waits_in_one_place_and_no_deadline_is_in_the_past(life: list[Moves], packet: int) -> None:
+    settings = DeliverySection(in_flight=3, in_flight_reports=2, resend_s=5.0, yield_after_sends=2)
+    budget = Budget(BudgetSection(bytes_per_hour=360_000, burst_bytes=3_000))
+    delivery, now = Delivery(settings, np.random.default_rng(2), ()), Instant(0.0, 0.0)
+    alive: set[int] = set()
+    for number, (what, which, pause_s) in enumerate(life):
+        now = Instant(now.mono_s + pause_s, 0.0)
+        if what in ("sample", "report"):
+            delivery.add(PendingRow(number, what, 100 * which))
+            alive.add(number)
+        elif what in ("ack", "drop"):
+            done = delivery.acknowledge((which,)) if what == "ack" else delivery.forget((which,))
+            assert {row.sequence for row in done} == alive & {which}
+            alive.discard(which)
+        elif what == "connect":
+            delivery.connect(packet, now)
+        elif what == "disconnect":
+            delivery.disconnect(now)
+        sending = delivery.pump(now, budget)
+        sent = [publish.sequence for publish in sending.publish]
+        assert set(sent) <= alive
+        assert len(sent) == len(set(sent))
+        alive -= {row.sequence for row in delivery.forget((*sending.too_large, *sending.ignored))}
+        places = [s for lane in delivery._lanes for part in (lane.again, lane.fresh, lane.out) for s in part]
+        assert sorted(places) == sorted(alive)
+        assert all(len(lane.out) <= lane.slots for lane in delivery._lanes)
+        deadline = delivery.next_deadline()
+        assert deadline is None or deadline > now.mono_s
+        assert not (delivery.connected and alive and deadline is None)
