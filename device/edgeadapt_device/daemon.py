@@ -174,7 +174,7 @@ class Daemon:
         last = self._predictions.last_frame() if self._predictions is not None else None
         committed = state.frames if state is not None else 0
         start = last + 1 if last is not None else committed
-        if start >= len(self._source) and not self._config.source.loop:
+        if self._over(start):
             self._reporter.keep_last()
             predictions = f" and {self._config.output.predictions}" if self._predictions is not None else ""
             self._reporter.tell(
@@ -182,6 +182,10 @@ class Daemon:
                 f"move {self._state_dir}{predictions} away to start over, or set source.loop = true"
             )
         return start
+
+    def _over(self, start: int) -> bool:
+        """True when nothing is left to score from this frame on."""
+        return start >= len(self._source) and not self._config.source.loop
 
     def _await_first_generation(self) -> bool:
         """False when asked to stop before there is one."""
@@ -206,7 +210,8 @@ class Daemon:
     def _score_all(self, start: int) -> None:
         pace_s = 1.0 / self._config.source.frames_per_second if self._config.source.frames_per_second else 0.0
         due_s = time.monotonic()
-        log.info("scoring from frame %d with generation %s", start, self._core.view(_now()).generation)
+        if not self._over(start):
+            log.info("scoring from frame %d with generation %s", start, self._core.view(_now()).generation)
         for index, image in self._source.frames(start):
             self._work_until(due_s)
             if self._stop.is_set():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgeadapt.bundle import SlotValues, read_folder
-from edgeadapt.errors import BundleError, TransportError
+from edgeadapt.errors import BundleError, ConfigError, TransportError
 from edgeadapt_device import daemon as daemon_module
 from edgeadapt_device.config import (
     BudgetSection,
@@ -26,6 +26,7 @@ from edgeadapt_device.core.events import Image
 from edgeadapt_device.daemon import Daemon
 from edgeadapt_device.io.engine import OnnxEngine, OnnxSession, Scores
 from edgeadapt_device.io.lock import is_locked
+from edgeadapt_device.io.source import StreamSource
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.status import read_status
 from edgeadapt_models.compile import tiny_bundle
@@ -206,6 +207,7 @@ def test_a_stream_that_is_over_says_so_and_keeps_the_counts(
     for text in (again.note, caplog.text):
         assert "is at its end" in text
         assert "to start over" in text
+    assert f"scoring from frame {FRAMES}" not in caplog.text
     run(replace(config, output=OutputSection()))
     assert str(tmp_path / "state") in read_status(tmp_path / "state").note
 
@@ -270,3 +272,16 @@ def test_a_budget_that_no_frame_fits_into_is_told_at_the_start(
         assert "burst_bytes" not in caplog.text
         Daemon(replace(config, budget=BudgetSection(burst_bytes=1000)), threading.Event())
         assert "budget.burst_bytes: 1000 is less" in caplog.text
+
+
+def test_frames_that_no_sample_can_hold_are_refused_at_the_start_if_samples_are_wanted(
+    tmp_path: Path, config: DeviceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "frames.npy", np.zeros((3, 28, 28, 4), np.uint8))
+    # The tiny model takes one channel; what one with four would meet needs no such model.
+    monkeypatch.setattr(daemon_module, "open_source", lambda section, bundle, report: StreamSource(tmp_path))
+    monkeypatch.setattr(daemon_module, "check_shape", lambda bundle, shape: None)
+    Daemon(config, threading.Event())
+    Daemon(replace(config, mqtt=MqttSection()), threading.Event())
+    with pytest.raises(ConfigError, match="4 channels"):
+        Daemon(replace(config, mqtt=MqttSection(), flagging=FlaggingSection()), threading.Event())

@@ -27,8 +27,9 @@ from edgeadapt.wire.topics import check_name
 from edgeadapt_device.config import MqttSection
 from edgeadapt_device.core.events import Connected, Disconnected, Received
 
-# Above what the delivery has out at a time, so that the client's own queue never decides.
+# Above what the delivery has out at a time as it comes, so that the client's own queue does not decide.
 MAX_INFLIGHT = 64
+# Above what the delivery can be set to have out.
 MAX_QUEUED = 1000
 CLOSE_WAIT_S = 2.0
 # The largest message of ours is a patch (4 MiB); a broker may not send more (MQTT 5, 3.1.2.11.4).
@@ -69,7 +70,8 @@ class MqttLink:
             will_topic: where the broker says, retained, that this device died.
             will_payload: what it says.
             inbox: called from the client's thread; must never raise or block.
-            report: told, likewise, when the connection is lost or refused for another reason than before.
+            report: told, likewise, when the connection is lost or refused for another reason than before,
+                and when it is there again.
 
         Raises:
             ConfigError: a name, the port, the password file or a TLS file cannot be used.
@@ -174,6 +176,8 @@ class MqttLink:
             return
         # What was out is the outbox's and comes again from the core; paho would send it a second time.
         self._client.drop_out_messages()
+        if self.trouble:
+            self._tell(f"broker {self._where}: connected")
         self._connected, self.trouble = True, ""
         limit = getattr(properties, "MaximumPacketSize", 0)
         self._inbox(Connected(limit if isinstance(limit, int) else 0))
@@ -200,8 +204,11 @@ class MqttLink:
         text = f"broker {self._where}: {reason}"
         if text != self.trouble:
             self.trouble = text
-            if self._report is not None:
-                self._report(text)
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        if self._report is not None:
+            self._report(text)
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         try:

@@ -172,8 +172,9 @@ def test_no_broker_is_no_error_and_is_told_until_there_is_one() -> None:
             connection.sendall(CONNACK)
             side.wait(Connected)
             assert side.link.trouble == ""
-        _until(lambda: len(side.told) == 2)
-    assert "connection is lost" in side.told[1]
+        _until(lambda: len(side.told) == 3)
+    assert side.told[1] == f"broker 127.0.0.1:{port}: connected"
+    assert "connection is lost" in side.told[2]
     side.link.close(("test/x", b"bye"))
 
 
