@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from pathlib import Path
@@ -62,6 +63,18 @@ def serve(config_path: Path, verbose: bool) -> None:
     service = build_service(read_config(config_path))
     service.serve(stop)
     logging.getLogger("edgeadapt.cloud").info("stopped")
+    if service.at_work:
+        _leave()
+
+
+def _leave() -> None:
+    """End at once, with 0. Everything is stored and closed by now.
+
+    A thread that is left inside torch makes an ordinary exit abort: torch's own threads are torn down
+    under it.
+    """
+    logging.shutdown()
+    os._exit(0)
 
 
 @group.command(short_help="Make a signing key.")

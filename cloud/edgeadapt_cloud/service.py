@@ -59,6 +59,7 @@ class Worker:
     ) -> None:
         self._adapter, self._blobs, self._spec, self._inbox = adapter, blobs, spec, inbox
         self._jobs: queue.Queue[StartJob] = queue.Queue()
+        self.at_work = False
         threading.Thread(target=self._run, name="jobs", daemon=True).start()
 
     def start(self, job: StartJob) -> None:
@@ -68,7 +69,10 @@ class Worker:
     def _run(self) -> None:
         while True:
             job = self._jobs.get()
-            self._inbox.put(run_job(job, self._adapter, self._blobs, self._spec))
+            self.at_work = True
+            end = run_job(job, self._adapter, self._blobs, self._spec)
+            self.at_work = False
+            self._inbox.put(end)
 
 
 class Service:
@@ -87,6 +91,12 @@ class Service:
         self._state_dir = state_dir
         self._now = now
         self._inbox: queue.Queue[Event] = queue.Queue(config.mqtt.inbox)
+        self._worker: Worker | None = None
+
+    @property
+    def at_work(self) -> bool:
+        """True while a job's thread computes, also after `serve` has returned."""
+        return self._worker is not None and self._worker.at_work
 
     def serve(self, stop: threading.Event) -> None:
         """Run until `stop` is set.
@@ -108,7 +118,7 @@ class Service:
     def _loop(self, store: SqliteStore, link: MqttLink, stop: threading.Event) -> None:
         blobs = FolderBlobs(self._state_dir / BLOBS_NAME)
         performer = Performer(self._core, store, blobs, self._now())
-        worker = Worker(self._adapter, blobs, self._bundle.manifest.input, self._inbox)
+        worker = self._worker = Worker(self._adapter, blobs, self._bundle.manifest.input, self._inbox)
         link.start()
         log.info("serving fleet %s, bundle %s", self._config.cloud.fleet, self._bundle.digest[:12])
         while not stop.is_set():

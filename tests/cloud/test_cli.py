@@ -118,3 +118,38 @@ def test_commands_but_serve_import_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+_BUSY = """
+import threading, torch
+from edgeadapt_cloud import cli, wiring
+
+class Busy:
+    at_work = True
+    def serve(self, stop):
+        threading.Thread(target=self.job, daemon=True).start()
+        stop.wait()
+    def job(self):
+        weights, images = torch.ones(8, 8, 3, 3, requires_grad=True), torch.ones(16, 8, 28, 28)
+        for step in range(10**9):
+            torch.autograd.backward(torch.nn.functional.conv2d(images, weights).sum())
+            if step == 20:
+                print("working", flush=True)
+
+wiring.read_config = lambda path: None
+wiring.build_service = lambda config: Busy()
+cli.serve.main([], standalone_mode=False)
+"""
+
+
+def test_stopping_in_mid_job_is_an_orderly_end() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"working\n"
+        child.terminate()
+        _, log = child.communicate(timeout=60)
+    assert child.returncode == 0, log
+    assert b"stopped" in log
+    assert b"terminate called" not in log

@@ -320,3 +320,30 @@ def test_jobs_share_the_adapter_one_after_another() -> None:
         worker.start(StartJob(request("good"), ("adapt",)))
     assert all(isinstance(inbox.get(timeout=10), JobFinished) for _ in range(2))
     assert adapter.most == 1
+
+
+class Slow(FixedAdapter):
+    """An adapter whose job ends when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def run(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> JobResult:
+        """Wait."""
+        self.entered.set()
+        self.leave.wait(10)
+        return super().run(request, images, lanes)
+
+
+def test_a_worker_says_whether_it_is_at_work() -> None:
+    blobs, inbox, adapter = MemoryBlobs(), queue.Queue[Event](), Slow()
+    blobs.put("good", png(1))
+    worker = Worker(adapter, blobs, SPEC, inbox)
+    assert not worker.at_work
+    worker.start(StartJob(request("good"), ("adapt",)))
+    assert adapter.entered.wait(10)
+    assert worker.at_work
+    adapter.leave.set()
+    inbox.get(timeout=10)
+    assert not worker.at_work
