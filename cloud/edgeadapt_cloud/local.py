@@ -17,7 +17,7 @@ from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import OutboundEffect, Publish, StartJob
 from edgeadapt_cloud.core.events import BrokerConnected, Event, MessageArrived, RollbackOrdered, Tick
-from edgeadapt_cloud.core.job import AdapterPort
+from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.io.blobs import FolderBlobs, MemoryBlobs
 from edgeadapt_cloud.io.ports import Blobs
 from edgeadapt_cloud.io.store import DATABASE_NAME, SqliteStore

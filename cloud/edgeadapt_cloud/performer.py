@@ -37,7 +37,7 @@ from edgeadapt_cloud.core.events import (
     MessageArrived,
     MessageFailed,
 )
-from edgeadapt_cloud.core.job import AdapterPort
+from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.core.rows import SampleRow
 from edgeadapt_cloud.io.images import decode_image
 from edgeadapt_cloud.io.ports import Blobs, Store

@@ -27,7 +27,7 @@ from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import Note, OutboundEffect, Publish, StartJob
 from edgeadapt_cloud.core.events import BrokerConnected, Event, Tick
-from edgeadapt_cloud.core.job import AdapterPort
+from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.io.blobs import FolderBlobs
 from edgeadapt_cloud.io.lock import StateLock
 from edgeadapt_cloud.io.mqtt import MqttLink

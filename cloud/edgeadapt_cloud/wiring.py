@@ -16,7 +16,7 @@ from edgeadapt.bundle import Bundle, read_folder
 from edgeadapt.config import parse
 from edgeadapt.errors import ConfigError
 from edgeadapt_cloud.config import CloudConfig, check
-from edgeadapt_cloud.core.job import AdapterPort
+from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.service import Service
 

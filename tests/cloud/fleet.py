@@ -44,7 +44,7 @@ from edgeadapt_cloud.config import (
     RolloutConfig,
     SigningSection,
 )
-from edgeadapt_cloud.core.job import ImageArray, JobRequest, JobResult, Verdict
+from edgeadapt_cloud.core.jobs.job import ImageArray, JobRequest, JobResult, Verdict
 from edgeadapt_cloud.local import LocalCloud
 from tests.core.bundles import bundle as toy_bundle
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeadapt.errors import ConfigError
 from edgeadapt.patch import check_fit, check_fresh
-from edgeadapt_cloud.core.rollout import Stage
+from edgeadapt_cloud.core.rollout.stages import Stage
 from edgeadapt_cloud.core.rows import JobRow, PatchRow
 from edgeadapt_cloud.local import LocalCloud
 from tests.cloud.fleet import (

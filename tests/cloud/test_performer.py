@@ -24,7 +24,7 @@ from edgeadapt_cloud.core.events import (
     RollbackOrdered,
     Tick,
 )
-from edgeadapt_cloud.core.job import ImageArray, JobRequest, JobResult
+from edgeadapt_cloud.core.jobs.job import ImageArray, JobRequest, JobResult
 from edgeadapt_cloud.core.rows import CohortRow, Commit, Record, SignatureRow, Snapshot
 from edgeadapt_cloud.io.blobs import MemoryBlobs
 from edgeadapt_cloud.io.report import order_rollback
@@ -340,10 +340,10 @@ def test_a_worker_says_whether_it_is_at_work() -> None:
     blobs, inbox, adapter = MemoryBlobs(), queue.Queue[Event](), Slow()
     blobs.put("good", png(1))
     worker = Worker(adapter, blobs, SPEC, inbox)
-    assert not worker.at_work
+    said = [worker.at_work]
     worker.start(StartJob(request("good"), ("adapt",)))
     assert adapter.entered.wait(10)
-    assert worker.at_work
+    said.append(worker.at_work)
     adapter.leave.set()
     inbox.get(timeout=10)
-    assert not worker.at_work
+    assert [*said, worker.at_work] == [False, True, False]

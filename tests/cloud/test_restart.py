@@ -11,7 +11,7 @@ import pytest
 from edgeadapt.clock import Instant
 from edgeadapt.patch import Patch
 from edgeadapt_cloud.config import StrategySection
-from edgeadapt_cloud.core.rollout import Stage
+from edgeadapt_cloud.core.rollout.stages import Stage
 from edgeadapt_cloud.core.rows import Snapshot
 from edgeadapt_cloud.local import LocalCloud
 from tests.cloud.fleet import (

@@ -19,7 +19,7 @@ from edgeadapt.patch import Patch, open_envelope
 from edgeadapt.wire import Ack, Assign, decode
 from edgeadapt.wire.topics import DeviceTopic, split
 from edgeadapt_cloud.config import CloudConfig, MqttSection
-from edgeadapt_cloud.core.job import AdapterPort
+from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.io.report import order_rollback, read_report
 from edgeadapt_cloud.service import Service
 from edgeadapt_sim.broker import Broker

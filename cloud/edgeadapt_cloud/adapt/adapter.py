@@ -33,7 +33,7 @@ from edgeadapt_cloud.adapt.strategies import STRATEGIES, Lesson, Strategy, Taugh
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.teacher import Teacher
 from edgeadapt_cloud.adapt.views import as_tensor
-from edgeadapt_cloud.core.job import ImageArray, JobRequest, JobResult, Verdict
+from edgeadapt_cloud.core.jobs.job import ImageArray, JobRequest, JobResult, Verdict
 from edgeadapt_models.zoo import load_pretrained
 
 TEACHER_HOLDOUT = 512
@@ -91,7 +91,7 @@ class Adapter:
         )
 
     def run(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> JobResult:
-        """Run a job; see `core.job.AdapterPort`.
+        """Run a job; see `core.jobs.job.AdapterPort`.
 
         Raises:
             ConfigError: unknown strategy, or the request does not fit the bundle.

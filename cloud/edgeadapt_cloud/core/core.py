@@ -19,7 +19,6 @@ from edgeadapt.clock import Instant
 from edgeadapt.errors import TrustError
 from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.core.acks import AckBatcher
-from edgeadapt_cloud.core.cohorts import Cohorts
 from edgeadapt_cloud.core.effects import CommitMessage, Effect, ForgetCohort, Note, Quarantine, Save
 from edgeadapt_cloud.core.events import (
     BrokerConnected,
@@ -32,17 +31,18 @@ from edgeadapt_cloud.core.events import (
     RollbackOrdered,
     Tick,
 )
+from edgeadapt_cloud.core.fleet.cohorts import Cohorts
+from edgeadapt_cloud.core.fleet.members import Members
+from edgeadapt_cloud.core.fleet.pool import Pool, SampleRef
 from edgeadapt_cloud.core.ingest import Heard, Ingest, Rejected
 from edgeadapt_cloud.core.intact import check_sizes, check_whole
-from edgeadapt_cloud.core.job import JobResult
-from edgeadapt_cloud.core.jobs import Jobs
-from edgeadapt_cloud.core.launch import Launcher
-from edgeadapt_cloud.core.members import Members
-from edgeadapt_cloud.core.pool import Pool, SampleRef
-from edgeadapt_cloud.core.release import Release
-from edgeadapt_cloud.core.rollout import Signal
+from edgeadapt_cloud.core.jobs.job import JobResult
+from edgeadapt_cloud.core.jobs.launch import Launcher
+from edgeadapt_cloud.core.jobs.schedule import Jobs
+from edgeadapt_cloud.core.rollout.release import Release
+from edgeadapt_cloud.core.rollout.stages import Signal
+from edgeadapt_cloud.core.rollout.standing import Draft
 from edgeadapt_cloud.core.rows import OutcomeRow, RejectedRow, SampleRow, SignatureRow, Snapshot
-from edgeadapt_cloud.core.standing import Draft
 
 
 class CloudCore:

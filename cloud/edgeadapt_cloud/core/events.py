@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeadapt_cloud.core.job import JobResult
+from edgeadapt_cloud.core.jobs.job import JobResult
 from edgeadapt_cloud.core.rows import Commit
 
 

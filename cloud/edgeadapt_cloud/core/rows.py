@@ -13,7 +13,7 @@ from typing import Literal
 from edgeadapt.patch import Evidence
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Lane, Outcome
-from edgeadapt_cloud.core.rollout import Stage
+from edgeadapt_cloud.core.rollout.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class CohortRow:
     """A cohort: its centroid [S], the frames behind it, its last serial and its jobs' progress.
 
     `samples_at_job` is how many samples it had at its last job, or at an operator's rollback; `state` is the
-    one of `core.job.JobRequest`, made by `strategy`.
+    one of `core.jobs.job.JobRequest`, made by `strategy`.
     """
 
     cohort: str

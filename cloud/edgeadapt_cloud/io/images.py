@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from edgeadapt.bundle.manifest import InputSpec
-from edgeadapt_cloud.core.job import ImageArray
+from edgeadapt_cloud.core.jobs.job import ImageArray
 
 _MODES = {1: "L", 3: "RGB"}
 

@@ -19,7 +19,7 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.patch import Evidence
 from edgeadapt_cloud.config import BundleSection, CloudConfig, SigningSection, StrategySection
-from edgeadapt_cloud.core.job import AdapterPort
+from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.core.rows import JobRow, PatchRow
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.local import LocalCloud

@@ -18,7 +18,7 @@ from edgeadapt_cloud.adapt import Adapter, AdaptSettings, LabelledSource, Networ
 from edgeadapt_cloud.adapt.settings import AnchoredSettings, CemaSettings, GateSettings
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
-from edgeadapt_cloud.core.job import JobRequest
+from edgeadapt_cloud.core.jobs.job import JobRequest
 from edgeadapt_models.compile import compile_model, tiny_bundle, tiny_images, tiny_module
 from edgeadapt_models.compile.tiny import CLASSES
 from edgeadapt_models.train.split import Labelled

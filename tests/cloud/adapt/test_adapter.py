@@ -14,7 +14,7 @@ from edgeadapt.patch import Patch, PatchHeader, check_fit
 from edgeadapt_cloud.adapt import Adapter, LabelledSource, Networks
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
-from edgeadapt_cloud.core.job import JobResult
+from edgeadapt_cloud.core.jobs.job import JobResult
 from edgeadapt_models.compile import tiny_module
 from tests.cloud.adapt.conftest import SETTINGS, Images, MakeAdapter, lanes_for, request_for
 

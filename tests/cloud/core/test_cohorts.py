@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeadapt_cloud.config import CohortConfig
-from edgeadapt_cloud.core.cohorts import Cohorts, cohort_name
+from edgeadapt_cloud.core.fleet.cohorts import Cohorts, cohort_name
 from edgeadapt_cloud.core.rows import Origin, SegmentRow, SignatureRow
 from tests.cloud.fleet import BUNDLE
 

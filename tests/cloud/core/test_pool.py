@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgeadapt.clock import Instant
-from edgeadapt_cloud.core.members import Members
-from edgeadapt_cloud.core.pool import MAX_WEIGHT_FRAMES, Pool, SampleRef, pooled
+from edgeadapt_cloud.core.fleet.members import Members
+from edgeadapt_cloud.core.fleet.pool import MAX_WEIGHT_FRAMES, Pool, SampleRef, pooled
 from edgeadapt_cloud.core.rows import Origin, SignatureRow
 
 ONE, TWO = ("one", "box", 1), ("two", "box", 1)

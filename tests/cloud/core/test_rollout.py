@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeadapt_cloud.core.rollout import TRANSITIONS, UNSETTLED, IllegalTransition, Signal, Stage, advance
+from edgeadapt_cloud.core.rollout.stages import (
+    TRANSITIONS,
+    UNSETTLED,
+    IllegalTransition,
+    Signal,
+    Stage,
+    advance,
+)
 
 PAIRS = [(stage, signal) for stage in Stage for signal in Signal]
 # Every pair that may happen, written a second time so that an edit of the table has to be meant.

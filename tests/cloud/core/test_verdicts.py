@@ -7,7 +7,7 @@ import pytest
 from edgeadapt.errors import Refusal
 from edgeadapt.patch import Patch
 from edgeadapt_cloud.config import RolloutConfig
-from edgeadapt_cloud.core.rollout import Stage
+from edgeadapt_cloud.core.rollout.stages import Stage
 from edgeadapt_cloud.local import LocalCloud
 from tests.cloud.fleet import NOISE, DeviceDouble, at, config, feed, first_patch, local, sent
 

@@ -20,7 +20,7 @@ from PIL import Image
 from edgeadapt.bundle.manifest import InputSpec
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import ConfigError, TransportError
-from edgeadapt_cloud.core.job import ImageArray
+from edgeadapt_cloud.core.jobs.job import ImageArray
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.io.blobs import FolderBlobs
 from edgeadapt_cloud.io.images import decode_image

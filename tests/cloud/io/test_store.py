@@ -19,7 +19,7 @@ from edgeadapt.patch import Evidence
 from edgeadapt.wire import Outcome
 from edgeadapt_cloud.core.effects import Quarantine
 from edgeadapt_cloud.core.events import RollbackOrdered
-from edgeadapt_cloud.core.rollout import Stage
+from edgeadapt_cloud.core.rollout.stages import Stage
 from edgeadapt_cloud.core.rows import (
     CohortRow,
     DeviceRow,

@@ -17,7 +17,7 @@ from edgeadapt_cloud.adapt.settings import CemaSettings
 from edgeadapt_cloud.adapt.strategies.cema import Learner, capture, restore, student_loss
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
-from edgeadapt_cloud.core.job import JobResult
+from edgeadapt_cloud.core.jobs.job import JobResult
 from edgeadapt_models.compile import tiny_images, tiny_module
 from tests.cloud.adapt.conftest import SETTINGS as SETTINGS_OF_TESTS
 from tests.cloud.adapt.conftest import Images, MakeAdapter, request_for

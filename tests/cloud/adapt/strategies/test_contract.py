@@ -8,7 +8,7 @@ import pytest
 
 from edgeadapt.bundle import Bundle
 from edgeadapt_cloud.adapt import STRATEGIES, strategies
-from edgeadapt_cloud.core.job import JobResult
+from edgeadapt_cloud.core.jobs.job import JobResult
 from edgeadapt_models.compile import tiny_images, tiny_module
 from tests.cloud.adapt.conftest import (
     SETTINGS,

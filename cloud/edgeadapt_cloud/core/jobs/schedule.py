@@ -2,7 +2,7 @@
 
 A cohort is ready when it has enough samples, statistics, a domain that differs from the source, and no
 rollout under way. Its next job waits until the samples have grown by `growth`. Job numbers rise for
-ever. Not here: what a job does (`adapt`) and what becomes of its patch (`core.release`).
+ever. Not here: what a job does (`adapt`) and what becomes of its patch (`rollout.release`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from edgeadapt.clock import Instant
 from edgeadapt_cloud.config import JobConfig
-from edgeadapt_cloud.core.job import JobResult
+from edgeadapt_cloud.core.jobs.job import JobResult
 from edgeadapt_cloud.core.rows import CohortRow, JobRow, JobState
 
 

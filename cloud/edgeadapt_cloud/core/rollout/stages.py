@@ -6,7 +6,7 @@
 
 A patch that passed the gate waits (gated) until a device of its cohort can be the canary. Two rules:
 every (stage, signal) pair that may happen is in `TRANSITIONS`, and any other raises.
-Not here: who the canary is and what is published (`core.release`).
+Not here: who the canary is and what is published (`rollout.release`).
 """
 
 from __future__ import annotations

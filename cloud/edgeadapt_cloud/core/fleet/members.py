@@ -2,7 +2,7 @@
 
 A device is present in a cohort when its newest segment belongs to it and it is online. Its retained
 `Assign` names its newest segment; an answer for an older segment is sent without being retained.
-Not here: which cohort a segment belongs to (`core.cohorts`), who is the canary (`core.release`).
+Not here: which cohort a segment belongs to (`fleet.cohorts`), who is the canary (`rollout.release`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import replace
 from edgeadapt.clock import Instant
 from edgeadapt.wire import Assign, Metric, Status, encode
 from edgeadapt.wire.topics import down
-from edgeadapt_cloud.core.cohorts import SegmentKey
 from edgeadapt_cloud.core.effects import Effect, Publish, Save
-from edgeadapt_cloud.core.pool import Statistics, pooled
+from edgeadapt_cloud.core.fleet.cohorts import SegmentKey
+from edgeadapt_cloud.core.fleet.pool import Statistics, pooled
 from edgeadapt_cloud.core.rows import DeviceRow, Record, SegmentRow, SignatureRow
 
 # Of one device in one cohort: the newest counts, and the next ones when that turns out to lie elsewhere.

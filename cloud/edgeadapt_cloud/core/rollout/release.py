@@ -4,7 +4,7 @@ A patch is sealed once and the same bytes go to the canary and then to all: the 
 recognises it. Serials only rise; going back is a new serial that carries older values, or none (the
 base bundle). The stable channel always holds the last good patch, issued again before it expires. A
 canary's own outcome, or its deadline, ends its trial; one that is gone or cannot take the patch makes
-room for another. Not here: the table of stages (`core.rollout`), signing (`core.sealing`), jobs, MQTT.
+room for another. Not here: the table of stages (`rollout.stages`), signing (`rollout.sealing`), jobs, MQTT.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from edgeadapt.wire import Channel, Outcome
 from edgeadapt.wire.topics import patch as patch_topic
 from edgeadapt_cloud.config import RolloutConfig
 from edgeadapt_cloud.core.effects import Effect, Note, Publish, Save
-from edgeadapt_cloud.core.rollout import UNSETTLED, Signal, Stage, advance
+from edgeadapt_cloud.core.rollout.sealing import Sealer, expiring
+from edgeadapt_cloud.core.rollout.stages import UNSETTLED, Signal, Stage, advance
+from edgeadapt_cloud.core.rollout.standing import CohortRelease, Draft
 from edgeadapt_cloud.core.rows import CohortRow, OutcomeRow, PatchRow
-from edgeadapt_cloud.core.sealing import Sealer, expiring
-from edgeadapt_cloud.core.standing import CohortRelease, Draft
 
 
 class Release:

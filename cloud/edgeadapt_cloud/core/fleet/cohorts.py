@@ -8,7 +8,7 @@ a segment that is alone in its cohort joins another as soon as a longer window s
 Names are stable and numbers are never used again. When there is no room for another, one that nobody is
 in and nothing was made for has to go (`core.core` chooses it). Distances are
 `edgeadapt.signature.distance`, in source standard deviations.
-Not here: samples and statistics (`core.pool`), messages to devices (`core.members`).
+Not here: samples and statistics (`fleet.pool`), messages to devices (`fleet.members`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeadapt.tensors import FloatArray
-from edgeadapt_cloud.core.cohorts import SegmentKey
+from edgeadapt_cloud.core.fleet.cohorts import SegmentKey
 from edgeadapt_cloud.core.rows import SignatureRow
 
 # A device's statistics are an average over a few hundred frames; claiming more buys no more weight.

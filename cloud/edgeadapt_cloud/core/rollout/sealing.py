@@ -1,7 +1,7 @@
 """Seals patches: the next serial of a cohort, an expiry, a signature.
 
 Serials only rise, so older values come back under a new one. Values that do not fit their slots are
-never signed. Not here: who gets a patch and when (`core.release`).
+never signed. Not here: who gets a patch and when (`rollout.release`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
 from edgeadapt.patch import Patch, PatchHeader, check_fit, seal
-from edgeadapt_cloud.core.rollout import Stage
+from edgeadapt_cloud.core.rollout.stages import Stage
+from edgeadapt_cloud.core.rollout.standing import Draft
 from edgeadapt_cloud.core.rows import CohortRow, PatchRow
-from edgeadapt_cloud.core.standing import Draft
 
 
 class Sealer:

@@ -1,6 +1,6 @@
 """What an adaptation job gets and gives: the border between the service and `edgeadapt_cloud.adapt`.
 
-Values only. The service decides when a job starts (`core.jobs`) and what becomes of its result
+Values only. The service decides when a job starts (`jobs.schedule`) and what becomes of its result
 (`core.rollout`); the worker loads the images; the adapter teaches and runs the gate. A gate that says
 no is a result with a verdict, not an error. Nothing here knows a strategy, a teacher or torch.
 """

@@ -1,6 +1,6 @@
 """Where a cohort's patches stand, what a patch is made of, and how a device's word on it counts.
 
-Values for `core.release`, which decides; nothing here does.
+Values for `rollout.release`, which decides; nothing here does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from edgeadapt.errors import Refusal
 from edgeadapt.patch import Evidence
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Outcome
-from edgeadapt_cloud.core.rollout import Stage
+from edgeadapt_cloud.core.rollout.stages import Stage
 from edgeadapt_cloud.core.rows import PatchRow
 
 # Refusals that blame what is in the patch. Any other is about the device or its link: it pins another

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from edgeadapt.clock import Instant
-from edgeadapt_cloud.core.cohorts import Cohorts
 from edgeadapt_cloud.core.effects import Effect, Note, Save, StartJob
-from edgeadapt_cloud.core.job import JobRequest
-from edgeadapt_cloud.core.jobs import Jobs
-from edgeadapt_cloud.core.members import Members
-from edgeadapt_cloud.core.pool import Pool
-from edgeadapt_cloud.core.release import Release
+from edgeadapt_cloud.core.fleet.cohorts import Cohorts
+from edgeadapt_cloud.core.fleet.members import Members
+from edgeadapt_cloud.core.fleet.pool import Pool
+from edgeadapt_cloud.core.jobs.job import JobRequest
+from edgeadapt_cloud.core.jobs.schedule import Jobs
+from edgeadapt_cloud.core.rollout.release import Release
 from edgeadapt_cloud.core.rows import CohortRow, JobRow
 
 
