@@ -7,7 +7,7 @@ import pytest
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.patch import Evidence
-from edgeadapt_cloud.core.job import ImageArray, JobRequest, JobResult, Verdict
+from edgeadapt_cloud.core.jobs.job import ImageArray, JobRequest, JobResult, Verdict
 from edgeadapt_models.compile import tiny_bundle, tiny_images
 from edgeadapt_sim.bench.arms import run_baselines, run_loop
 
