@@ -163,7 +163,7 @@ def test_a_sample_that_is_ignored_for_long_is_dropped_but_not_while_the_server_i
 
 
 def test_reports_that_nobody_answers_are_never_dropped_and_do_not_stop_new_ones(tiny: Bundle) -> None:
-    delivery = msgspec.structs.replace(IMPATIENT.delivery, drop_after_sends=3)
+    delivery = msgspec.structs.replace(IMPATIENT.delivery, in_flight=16, drop_after_sends=3)
     device = Rig(tiny, rig.config(delivery=delivery))
     for order in range(40):
         device.down("command", Command(id=str(order), action="report"))
@@ -231,6 +231,14 @@ def test_a_resend_larger_than_the_bucket_still_goes_out(tiny: Bundle) -> None:
     delivery.connect(0, Instant(0.0, 0.0))
     assert delivery.pump(Instant(0.0, 0.0), budget).publish == (Publish(1),)
     assert budget.left_bytes(Instant(0.0, 0.0)) == 5_000 - row - OVERHEAD_BYTES
+
+
+def test_a_row_that_the_broker_would_never_take_is_not_paid_for_again() -> None:
+    budget, now = Budget(BudgetSection()), Instant(0.0, 0.0)
+    delivery = Delivery(DeliverySection(), np.random.default_rng(1), (PendingRow(1, "sample", 20_000),))
+    delivery.connect(1_000, now)
+    assert delivery.pump(now, budget).too_large == (1,)
+    assert budget.spent_bytes == 0
 
 
 def test_what_the_broker_would_never_take_is_dropped(tiny: Bundle) -> None:
