@@ -99,6 +99,12 @@ def test_large_frames_can_be_uploaded_with_the_default_budget(
     assert large.choose(FLAT, 1.0, later, at_home=False, early=early) is not None
 
 
+def test_the_first_large_frame_needs_no_full_bucket() -> None:
+    large = uploads(720 * 1280 * 3)
+    large.budget.charge(300_000, NOW)
+    assert large.choose(FLAT, 1.0, NOW, at_home=False, early=True) is not None
+
+
 def test_an_estimate_is_settled_once_the_real_size_is_known() -> None:
     small = uploads(1_000)
     chosen = small.choose(FLAT, 1.0, NOW, at_home=False, early=True)
