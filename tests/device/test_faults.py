@@ -30,7 +30,7 @@ from edgeadapt_device.io.source import StreamSource
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.status import read_status
 from edgeadapt_models.compile import tiny_bundle
-from edgeadapt_sim.broker import free_port
+from edgeadapt_sim.broker import Broker, free_port
 from tests.device import rig
 
 FRAMES = 60
@@ -103,6 +103,24 @@ def test_a_runtime_that_refuses_every_frame_ends_the_process(
     monkeypatch.setattr(daemon_module, "_MAX_FAILURES", 20)
     with pytest.raises(TransportError, match="broken"):
         run(config)
+
+
+def test_a_runtime_that_refuses_now_and_then_does_not(
+    tmp_path: Path, config: DeviceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = OnnxSession.run, list[int]()
+
+    def refuses_every_other(session: OnnxSession, images: Image, *, probe: bool) -> Scores:
+        if images.any():
+            seen.append(1)
+            if len(seen) % 2:
+                raise TransportError("inference failed: busy")
+        return real(session, images, probe=probe)
+
+    monkeypatch.setattr(OnnxSession, "run", refuses_every_other)
+    monkeypatch.setattr(daemon_module, "_MAX_FAILURES", 20)
+    run(config)
+    assert len(rows(tmp_path)) == FRAMES // 2
 
 
 def test_a_build_that_fails_for_any_reason_leaves_the_device_adapting(
@@ -212,25 +230,54 @@ def test_a_stream_that_is_over_says_so_and_keeps_the_counts(
     assert str(tmp_path / "state") in read_status(tmp_path / "state").note
 
 
-def test_without_a_broker_the_reason_is_shown_and_nothing_counts_as_sent(
-    tmp_path: Path, config: DeviceConfig
+def test_without_a_broker_the_reason_is_told_and_shown_and_nothing_counts_as_sent(
+    tmp_path: Path, config: DeviceConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
-    run(
-        replace(
-            config,
-            mqtt=MqttSection(port=port),
-            flagging=FlaggingSection(uniform_per_frame=0.9),
-            source=SourceSection(path=str(tmp_path), frames_per_second=50.0),
-        )
+    config = replace(
+        config,
+        mqtt=MqttSection(port=port),
+        flagging=FlaggingSection(uniform_per_frame=0.9),
+        source=SourceSection(path=str(tmp_path), frames_per_second=50.0),
     )
+    with caplog.at_level("INFO", "edgeadapt.device"):
+        run(config)
     status = read_status(tmp_path / "state")
+    assert caplog.text.count(status.trouble) == 1
     assert f"127.0.0.1:{port}" in status.trouble
     assert "refused" in status.trouble
     assert not status.connected
     assert status.flagged > 0
     assert status.outbox_rows > 0
     assert status.bytes_up == 0
+
+
+@pytest.mark.integration
+def test_with_a_broker_bytes_are_counted_and_after_the_end_nothing_is_connected(
+    tmp_path: Path, config: DeviceConfig
+) -> None:
+    stop, state = threading.Event(), tmp_path / "state"
+    with Broker.start(log_dir=tmp_path / "broker") as broker:
+        config = replace(
+            config,
+            mqtt=MqttSection(port=broker.port),
+            source=SourceSection(path=str(tmp_path), frames_per_second=100.0, loop=True),
+            output=OutputSection(status_every_s=0.05),
+        )
+        thread = threading.Thread(target=Daemon(config, stop).run)
+        thread.start()
+        try:
+            deadline_s = time.monotonic() + 30
+            while not ((state / "status.json").is_file() and read_status(state).connected):
+                assert time.monotonic() < deadline_s, "never connected"
+                time.sleep(0.02)
+        finally:
+            stop.set()
+            thread.join(30)
+    status = read_status(state)
+    assert not status.connected
+    assert status.trouble == ""
+    assert status.bytes_up > 0
 
 
 def test_the_status_says_whether_the_device_runs(tmp_path: Path, config: DeviceConfig) -> None:

@@ -132,6 +132,7 @@ class MqttLink:
             info = self._client.publish(final[0], final[1], qos=1, retain=True)
             if info.rc == paho.MQTT_ERR_SUCCESS:
                 info.wait_for_publish(CLOSE_WAIT_S)
+        self._connected = False  # an end of our own is no trouble
         self._client.disconnect()
         self._client.loop_stop()
 
