@@ -86,9 +86,12 @@ def test_a_report_is_sent_once_per_order(tiny: Bundle) -> None:
 
 def test_an_order_is_remembered_at_once_whatever_it_was(tiny: Bundle, tmp_path: Path) -> None:
     device = Rig(tiny, store=GenerationStore(tmp_path))
+
+    def kept() -> tuple[str, ...]:
+        state, _ = GenerationStore(tmp_path).load()
+        return state.commands if state is not None else ()
+
     for number in range(70):
         device.down("command", Command(id=f"order-{number}", action="report"))
-        state, _ = GenerationStore(tmp_path).load()
-        assert state is not None
-        assert state.commands[-1] == f"order-{number}"
-    assert state.commands == tuple(f"order-{number}" for number in range(6, 70))
+        assert kept()[-1] == f"order-{number}"
+    assert kept() == tuple(f"order-{number}" for number in range(6, 70))

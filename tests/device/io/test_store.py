@@ -80,6 +80,14 @@ def test_a_damaged_patch_is_left_out_and_the_state_stays(tmp_path: Path, damaged
     assert store.notes == [f"patch {damaged[:12]} is missing or damaged"]
 
 
+def test_a_damaged_patch_is_whole_again_after_it_is_committed_again(tmp_path: Path) -> None:
+    store = GenerationStore(tmp_path)
+    store.commit(state(ONE), PATCHES)
+    (tmp_path / "patches" / f"{ONE}.patch").write_bytes(b"0ne")
+    store.commit(state(ONE), PATCHES)
+    assert store.load() == (state(ONE), {ONE: b"one"})
+
+
 def test_a_state_of_another_format_is_not_used(tmp_path: Path) -> None:
     store = GenerationStore(tmp_path)
     store.commit(msgspec.structs.replace(state(), format=99), {})
