@@ -17,7 +17,7 @@ import msgspec
 from edgeadapt.clock import Instant
 from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.core import DeviceCore
-from edgeadapt_device.core.trial import TrialState
+from edgeadapt_device.core.adapt.trial import TrialState
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.mqtt import MqttLink, NoLink
 from edgeadapt_device.performer import Performer

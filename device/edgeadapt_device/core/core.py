@@ -22,9 +22,8 @@ from edgeadapt.scoring import entropy, softmax
 from edgeadapt.wire import Metric, Status, encode, topics
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core import events as ev
-from edgeadapt_device.core.adaptation import Adaptation
-from edgeadapt_device.core.delivery import PendingRow
-from edgeadapt_device.core.downlink import Downlink
+from edgeadapt_device.core.adapt.adaptation import Adaptation
+from edgeadapt_device.core.downlink.orders import Downlink
 from edgeadapt_device.core.effects import (
     CommitState,
     Effect,
@@ -36,7 +35,8 @@ from edgeadapt_device.core.effects import (
 )
 from edgeadapt_device.core.restore import restore, snapshot
 from edgeadapt_device.core.state import DeviceState
-from edgeadapt_device.core.uploads import Uploads
+from edgeadapt_device.core.uplink.delivery import PendingRow
+from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.core.view import CoreView, FramePlan
 
 _LATENCY_SHARE = 0.02

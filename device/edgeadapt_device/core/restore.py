@@ -18,13 +18,13 @@ from edgeadapt.signature import Signature
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Outcome, pack_vector, unpack_vector
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.core import outcomes
-from edgeadapt_device.core.adaptation import Adaptation
-from edgeadapt_device.core.bank import BankEntry, PatchBank
-from edgeadapt_device.core.intake import is_sound
-from edgeadapt_device.core.running import Running, Statistics
+from edgeadapt_device.core.adapt import outcomes
+from edgeadapt_device.core.adapt.adaptation import Adaptation
+from edgeadapt_device.core.adapt.bank import BankEntry, PatchBank
+from edgeadapt_device.core.adapt.running import Running, Statistics
+from edgeadapt_device.core.downlink.intake import is_sound
+from edgeadapt_device.core.downlink.told import Told
 from edgeadapt_device.core.state import BankRecord, BudgetRecord, DeviceState, TrialRecord
-from edgeadapt_device.core.told import Told
 
 
 @dataclass(frozen=True, slots=True)

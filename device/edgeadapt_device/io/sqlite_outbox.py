@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeadapt.errors import ConfigError, TransportError
-from edgeadapt_device.core.delivery import PendingRow
+from edgeadapt_device.core.uplink.delivery import PendingRow
 from edgeadapt_device.io.outbox import (
     Storable,
     StoredRow,

@@ -9,7 +9,7 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.digest import sha256_hex
 from edgeadapt.patch import TrustedKeys, open_envelope
 from edgeadapt.tensors import FloatArray
-from edgeadapt_device.core.bank import BankEntry, PatchBank
+from edgeadapt_device.core.adapt.bank import BankEntry, PatchBank
 from tests.device import rig
 from tests.device.rig import COHORT, Rig, sealed
 

@@ -13,8 +13,8 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.wire import Sample, encode
 from edgeadapt_device.config import BudgetSection, FlaggingSection
-from edgeadapt_device.core.budget import OVERHEAD_BYTES, Budget
 from edgeadapt_device.core.state import BudgetRecord
+from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
 from edgeadapt_device.io.store import GenerationStore
 from tests.device import rig
 from tests.device.rig import Rig

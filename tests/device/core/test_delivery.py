@@ -14,9 +14,9 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.wire import Ack, Command, Sample, SignatureReport, decode
 from edgeadapt_device.config import BudgetSection, DeliverySection, FlaggingSection
-from edgeadapt_device.core.budget import OVERHEAD_BYTES, Budget
-from edgeadapt_device.core.delivery import Delivery, PendingRow
 from edgeadapt_device.core.effects import Publish
+from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
+from edgeadapt_device.core.uplink.delivery import Delivery, PendingRow
 from edgeadapt_device.io.outbox import MemoryOutbox
 from tests.device import rig
 from tests.device.rig import Rig

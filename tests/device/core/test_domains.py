@@ -10,7 +10,7 @@ from edgeadapt.signature import features
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import SignatureReport, unpack_vector
 from edgeadapt_device.config import DomainsSection
-from edgeadapt_device.core.domains import DomainTracker
+from edgeadapt_device.core.adapt.domains import DomainTracker
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.io.engine import OnnxEngine
 from edgeadapt_models.compile.tiny import tiny_images

@@ -18,10 +18,10 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Assign, Outcome, encode, topics
 from edgeadapt_device.config import OutputSection, TrialSection
 from edgeadapt_device.core import DeviceCore
+from edgeadapt_device.core.adapt.trial import TABLE, Candidate, Trial, TrialEvent, TrialState
 from edgeadapt_device.core.effects import BuildGeneration, CommitState, Effect, StoreMessage
 from edgeadapt_device.core.events import Event, GenerationFailed, GenerationReady, Received
 from edgeadapt_device.core.state import DeviceState
-from edgeadapt_device.core.trial import TABLE, Candidate, Trial, TrialEvent, TrialState
 from edgeadapt_device.io.outbox import MemoryOutbox
 from edgeadapt_device.io.store import GenerationStore
 from tests.device import rig

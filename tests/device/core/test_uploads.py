@@ -12,10 +12,10 @@ from edgeadapt.errors import TransportError
 from edgeadapt.normstats import StatisticsConfig
 from edgeadapt.wire import MAX_MESSAGE_BYTES, Outcome, Sample, encode
 from edgeadapt_device.config import BudgetSection, FlaggingSection
-from edgeadapt_device.core.budget import OVERHEAD_BYTES
 from edgeadapt_device.core.effects import StoreMessage
 from edgeadapt_device.core.events import NotStored, Stored
-from edgeadapt_device.core.uploads import Uploads
+from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES
+from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.io.outbox import MemoryOutbox, Storable, StoredRow
 from tests.device import rig
 from tests.device.rig import Rig, sealed

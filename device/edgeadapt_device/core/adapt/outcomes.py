@@ -6,9 +6,9 @@ from typing import Literal
 
 from edgeadapt.errors import TrustError
 from edgeadapt.wire import Outcome
-from edgeadapt_device.core.bank import BankEntry
+from edgeadapt_device.core.adapt.bank import BankEntry
+from edgeadapt_device.core.adapt.trial import Trial
 from edgeadapt_device.core.state import TrialRecord
-from edgeadapt_device.core.trial import Trial
 
 State = Literal["trial", "confirmed", "reverted", "refused", "reapplied"]
 _MAX_REASON = 500

@@ -17,8 +17,8 @@ import numpy as np
 
 from edgeadapt.clock import Instant
 from edgeadapt_device.config import DeliverySection
-from edgeadapt_device.core.budget import Budget
 from edgeadapt_device.core.effects import Publish
+from edgeadapt_device.core.uplink.budget import Budget
 
 # What MQTT adds to a payload within the broker's limit on packets, at most.
 _PACKET_BYTES = 256

@@ -16,15 +16,15 @@ from edgeadapt.signature import Signature, features
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import SignatureReport, pack_vector
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.core import outcomes
-from edgeadapt_device.core.bank import BankEntry, PatchBank
-from edgeadapt_device.core.domains import DomainTracker
+from edgeadapt_device.core.adapt import outcomes
+from edgeadapt_device.core.adapt.bank import BankEntry, PatchBank
+from edgeadapt_device.core.adapt.domains import DomainTracker
+from edgeadapt_device.core.adapt.generations import Generations
+from edgeadapt_device.core.adapt.running import Running, Statistics
+from edgeadapt_device.core.adapt.statistics import OwnStatistics
+from edgeadapt_device.core.adapt.trial import Candidate, Trial, TrialEvent, TrialState
 from edgeadapt_device.core.effects import Effect, Log, StoreMessage
 from edgeadapt_device.core.events import FrameScored
-from edgeadapt_device.core.generations import Generations
-from edgeadapt_device.core.running import Running, Statistics
-from edgeadapt_device.core.statistics import OwnStatistics
-from edgeadapt_device.core.trial import Candidate, Trial, TrialEvent, TrialState
 
 
 class Adaptation:

@@ -15,14 +15,14 @@ from edgeadapt.errors import WireError
 from edgeadapt.patch import TrustedKeys
 from edgeadapt.wire import Ack, Assign, Command, topics
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.core import outcomes
-from edgeadapt_device.core.adaptation import Adaptation
+from edgeadapt_device.core.adapt import outcomes
+from edgeadapt_device.core.adapt.adaptation import Adaptation
+from edgeadapt_device.core.downlink.intake import REMEMBERED, UNAUTHENTICATED, Accepted, Intake, Refused
+from edgeadapt_device.core.downlink.told import REMEMBERED_COMMANDS, Told
 from edgeadapt_device.core.effects import Effect, Log, StoreMessage, Subscribe, Unsubscribe
-from edgeadapt_device.core.intake import REMEMBERED, UNAUTHENTICATED, Accepted, Intake, Refused
 from edgeadapt_device.core.state import Assignment
 from edgeadapt_device.core.throttle import Throttle, and_more
-from edgeadapt_device.core.told import REMEMBERED_COMMANDS, Told
-from edgeadapt_device.core.uploads import Uploads
+from edgeadapt_device.core.uplink.uploads import Uploads
 
 _QUARANTINE_LOG_S = 10.0
 _STRANGER_REPORT_S = 60.0

@@ -14,12 +14,12 @@ from edgeadapt.clock import Instant
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Ack, Lane
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.core.budget import OVERHEAD_BYTES, Budget
-from edgeadapt_device.core.delivery import Delivery, PendingRow
 from edgeadapt_device.core.effects import Effect, Forget, Log
 from edgeadapt_device.core.events import NotStored, Stored
-from edgeadapt_device.core.flagging import Flagger
 from edgeadapt_device.core.throttle import Throttle, and_more
+from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
+from edgeadapt_device.core.uplink.delivery import Delivery, PendingRow
+from edgeadapt_device.core.uplink.flagging import Flagger
 
 _ENVELOPE_BYTES = 320  # what a Sample adds to the encoded image, about
 _LOG_EVERY_S = 60.0

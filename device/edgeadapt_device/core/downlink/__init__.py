@@ -1,0 +1,1 @@
+"""What comes down: whether it is believed (`intake`), and what the device does about it (`orders`)."""
