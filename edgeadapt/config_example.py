@@ -21,7 +21,7 @@ def example_toml(kind: type[msgspec.Struct], needed: Mapping[str, Any]) -> str:
 
     Args:
         kind: a struct whose fields are sections: structs of plain values.
-        needed: "section.key" to the value to show for keys that have no default.
+        needed: "section.key" to the value to show in place of the default, or for want of one.
 
     Raises:
         ConfigError: a key has no default and none was given.
@@ -42,13 +42,29 @@ def field_comments(kind: type[msgspec.Struct]) -> dict[str, list[str]]:
     return comments
 
 
+class Unset(msgspec.Struct, frozen=True):
+    """In place of a value: the key has no default, and is shown, commented out, with this one."""
+
+    shown: Any
+
+
 def _section(name: str, kind: type[msgspec.Struct], needed: Mapping[str, Any]) -> str:
     purpose = re.sub(r"^\[\w+\]: ", "", (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " "))
     lines = [f"# {purpose[:1].upper()}{purpose[1:]}", f"[{name}]"]
     comments = field_comments(kind)
     for field in msgspec.structs.fields(kind):
-        value = needed.get(f"{name}.{field.name}", field.default)
+        value = field.default
+        if value is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
+            value = field.default_factory()
+        value = needed.get(f"{name}.{field.name}", value)
         if value is msgspec.NODEFAULT:
             raise ConfigError(f"{name}.{field.name} has no default: the example needs a value")
-        lines += [*comments[field.name], f"{field.name} = {json.dumps(value)}"]
+        mark = "# " if isinstance(value, Unset) else ""
+        shown = value.shown if isinstance(value, Unset) else value
+        lines += [*comments[field.name], f"{mark}{field.name} = {_toml(shown)}"]
     return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Scalars and lists are JSON's here; of tables only the empty one is written."""
+    return "{}" if value == {} else json.dumps(value)

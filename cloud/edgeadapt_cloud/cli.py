@@ -137,6 +137,6 @@ def rollback(config_path: Path, cohort: str, to_base: bool) -> None:
 @group.command("example-config", short_help="Print a configuration with every key, to edit.")
 def example_config() -> None:
     """Print a configuration with every key, its default and what it does."""
-    from edgeadapt_cloud.example import example_toml
+    from edgeadapt_cloud.example import cloud_toml
 
-    click.echo(example_toml())
+    click.echo(cloud_toml())

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from edgeadapt.config import parse
+from edgeadapt.config_example import field_comments
 from edgeadapt.errors import ConfigError
 from edgeadapt_cloud.config import CloudConfig
-from edgeadapt_cloud.example import example_toml, field_comments
+from edgeadapt_cloud.example import cloud_toml
 from edgeadapt_cloud.wiring import read_config
 
 SECTIONS = [field.type for field in msgspec.structs.fields(CloudConfig)]
@@ -25,14 +26,14 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_example_is_valid_and_holds_the_defaults() -> None:
-    example = parse(example_toml(), CloudConfig, source="example")
+    example = parse(cloud_toml(), CloudConfig, source="example")
     least = parse(LEAST, CloudConfig, source="least")
     assert msgspec.structs.replace(example, bundle=least.bundle, signing=least.signing) == least
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
 def test_every_key_is_in_the_example_with_a_comment(section: type[msgspec.Struct]) -> None:
-    comments, text = field_comments(section), example_toml()
+    comments, text = field_comments(section), cloud_toml()
     for name in section.__struct_fields__:
         assert f"\n{name} = " in text or f"\n# {name} = " in text
         assert name in comments
