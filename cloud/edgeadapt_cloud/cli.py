@@ -8,9 +8,11 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import click
 
+from edgeadapt.errors import EdgeAdaptError
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.io.report import order_rollback, read_report
 
@@ -61,20 +63,32 @@ def serve(config_path: Path, verbose: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask_to_stop)
     service = build_service(read_config(config_path))
-    service.serve(stop)
+    try:
+        service.serve(stop)
+    except Exception as error:
+        if not service.at_work:
+            raise
+        _leave(error)
     logging.getLogger("edgeadapt.cloud").info("stopped")
     if service.at_work:
         _leave()
 
 
-def _leave() -> None:
-    """End at once, with 0. Everything is stored and closed by now.
+def _leave(error: Exception | None = None) -> NoReturn:
+    """End at once, with the code and the words of an ordinary end. Everything is stored and closed by now.
 
     A thread that is left inside torch makes an ordinary exit abort: torch's own threads are torn down
     under it.
     """
+    code = 0
+    if isinstance(error, EdgeAdaptError):
+        code = 2
+        click.echo(f"error: {error}", err=True)
+    elif error is not None:
+        code = 1
+        logging.getLogger("edgeadapt.cloud").error("a defect", exc_info=error)
     logging.shutdown()
-    os._exit(0)
+    os._exit(code)
 
 
 @group.command(short_help="Make a signing key.")

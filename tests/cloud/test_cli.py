@@ -121,14 +121,18 @@ def test_commands_but_serve_import_no_torch() -> None:
 
 
 _BUSY = """
-import threading, torch
-from edgeadapt_cloud import cli, wiring
+import sys, threading, torch
+from edgeadapt.cli import main
+from edgeadapt.errors import ConfigError
+from edgeadapt_cloud import wiring
 
 class Busy:
     at_work = True
     def serve(self, stop):
         threading.Thread(target=self.job, daemon=True).start()
         stop.wait()
+        if END:
+            raise END
     def job(self):
         weights, images = torch.ones(8, 8, 3, 3, requires_grad=True), torch.ones(16, 8, 28, 28)
         for step in range(10**9):
@@ -138,18 +142,27 @@ class Busy:
 
 wiring.read_config = lambda path: None
 wiring.build_service = lambda config: Busy()
-cli.serve.main([], standalone_mode=False)
+sys.argv = ["edgeadapt", "cloud", "serve"]
+main()
 """
 
 
-def test_stopping_in_mid_job_is_an_orderly_end() -> None:
+@pytest.mark.parametrize(
+    ("end", "code", "word"),
+    [
+        ("None", 0, b"stopped"),
+        ("ConfigError('database gone')", 2, b"error: database gone"),
+        ("KeyError('odd')", 1, b"Traceback"),
+    ],
+)
+def test_an_end_in_mid_job_is_an_orderly_one(end: str, code: int, word: bytes) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", _BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", _BUSY.replace("END", end)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"working\n"
         child.terminate()
         _, log = child.communicate(timeout=60)
-    assert child.returncode == 0, log
-    assert b"stopped" in log
+    assert child.returncode == code, log
+    assert word in log
     assert b"terminate called" not in log

@@ -40,7 +40,6 @@ from edgeadapt_cloud.core.jobs.job import JobResult
 from edgeadapt_cloud.core.jobs.launch import Launcher
 from edgeadapt_cloud.core.jobs.schedule import Jobs
 from edgeadapt_cloud.core.rollout.release import Release
-from edgeadapt_cloud.core.rollout.stages import Signal
 from edgeadapt_cloud.core.rollout.standing import Draft
 from edgeadapt_cloud.core.rows import OutcomeRow, RejectedRow, SampleRow, SignatureRow, Snapshot
 
@@ -248,11 +247,11 @@ class CloudCore:
             if device not in self.members.present(name):
                 effects += self.release.left(name, now) + self._offer(name, now)
                 continue
-            reason = f"canary {device} said nothing for {self.config.rollout.canary_deadline_s:.0f} s"
-            halted = self.release.halt(self.cohorts.rows[name], Signal.OVERDUE, reason, now)
-            effects += self._absorb(halted)
+            effects += self._absorb(self.release.silent(self.cohorts.rows[name], now))
+            effects += self._offer(name, now)
         for cohort in list(self.cohorts.rows.values()):
-            effects += self._absorb(self.release.renew(cohort, now))
+            renewed = self._absorb(self.release.renew(cohort, now))
+            effects += renewed + (self._offer(cohort.cohort, now) if renewed else [])
         return effects + self._launcher.launch(self.cohorts.rows, now)
 
     def _job_finished(self, result: JobResult, now: Instant) -> list[Effect]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from edgeadapt.errors import Refusal
@@ -147,3 +150,75 @@ def test_patch_is_not_renewed_while_another_is_tried() -> None:
     assert stages(cloud) == [Stage.STABLE, Stage.CANARY]
     cloud.deliver(*device.outcome(cohort, second, "confirmed"), at(701))
     assert stages(cloud) == [Stage.RETIRED, Stage.STABLE]
+
+
+def test_a_device_that_said_why_it_cannot_take_a_patch_is_asked_again_and_its_silence_proves_nothing() -> (
+    None
+):
+    cloud, device = local(), DeviceDouble("a")
+    cohort, patch = first_patch(cloud, device)
+    cloud.deliver(*device.outcome(cohort, patch, "refused", "unknown-key: k"), at(3))
+    sent(cloud)
+    for second in (104, 205, 306, 407):
+        cloud.tick(at(second))
+    assert stages(cloud) == [Stage.GATED]
+    assert all(seen is None or seen.header.serial == 1 for seen in sent(cloud).patches.values())
+    cloud.tick(at(508))
+    cloud.deliver(*device.outcome(cohort, patch, "confirmed"), at(509))
+    assert stages(cloud) == [Stage.STABLE]
+
+
+def test_a_refusal_that_comes_while_the_patch_waits_leaves_it_waiting_for_a_while_only() -> None:
+    cloud, device = local(), DeviceDouble("a")
+    cohort, patch = first_patch(cloud, device)
+    cloud.deliver(*device.status(online=False), at(3))
+    cloud.deliver(*device.outcome(cohort, patch, "refused", "expired: x"), at(4))
+    cloud.deliver(*device.status(online=True, epoch=2), at(5))
+    sent(cloud)
+    cloud.tick(at(110))
+    assert (cohort, "canary") in sent(cloud).patches
+
+
+def test_a_patch_that_waits_keeps_the_stable_one_from_no_renewal() -> None:
+    settings = config(rollout=RolloutConfig(canary_deadline_s=100.0, patch_lifetime_s=3000.0))
+    cloud, device = local(settings=settings), DeviceDouble("a")
+    cohort, patch = first_patch(cloud, device)
+    cloud.deliver(*device.outcome(cohort, patch, "confirmed"), at(3))
+    feed(cloud, device, 40, at(5))
+    cloud.deliver(*device.status(online=False), at(6))
+    for second in range(100, 5000, 100):
+        cloud.tick(at(second))
+    release = cloud.core.release.of(cohort)
+    assert release.stable is not None
+    assert release.current is not None
+    assert release.current.stage is Stage.GATED
+    assert min(release.stable.expires_s, release.current.expires_s) > at(5000).wall_s
+    assert release.current.serial > release.stable.serial
+    sent(cloud)
+    cloud.deliver(*device.status(online=True, epoch=2), at(5001))
+    waiting = sent(cloud).patches[cohort, "canary"]
+    assert waiting is not None
+    assert waiting.header.serial == release.current.serial
+
+
+def test_patches_stored_without_their_expiry_are_not_issued_again_at_once(tmp_path: Path) -> None:
+    cloud, device = local(folder=tmp_path), DeviceDouble("a")
+    cohort, patch = first_patch(cloud, device)
+    cloud.deliver(*device.outcome(cohort, patch, "confirmed"), at(3))
+    (row,) = cloud.store.snapshot().patches
+    cloud.core.release.restore([replace(row, expires_s=0.0)], [], at(4))
+    sent(cloud)
+    cloud.tick(at(5))
+    assert not sent(cloud).patches
+    cloud.close()
+
+
+def test_the_canary_stays_one_in_an_answer_about_an_older_segment() -> None:
+    cloud, device = local(), DeviceDouble("a")
+    late = device.signature(segment=5)
+    cloud.deliver(*device.signature(segment=6), at(1))
+    feed(cloud, device, 8, at(2), segment=6)
+    assert sent(cloud).assigns["a"].channel == "canary"
+    cloud.deliver(*late, at(3))
+    answer = sent(cloud).assigns["a"]
+    assert (answer.channel, answer.segment) == ("canary", 5)

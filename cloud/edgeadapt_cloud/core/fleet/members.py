@@ -116,7 +116,10 @@ class Members:
         row = self.rows[device]
         if (row.outbox, row.segment) == (report.origin.outbox, report.segment):
             return self.reassign(device, cohort, listener)
-        return [self._publish(device, self._assign(cohort, report.segment, "", ""), retain=False)]
+        # The canary of its cohort stays one, whichever of its segments the answer is about.
+        listening = device if self._cohort.get(device) == cohort else ""
+        told = self._assign(cohort, report.segment, listening, listener)
+        return [self._publish(device, told, retain=False)]
 
     def reassign(self, device: str, cohort: str, listener: str) -> list[Effect]:
         """Tell a device where it is, if it is there and that is news; `listener` is on the canary channel."""

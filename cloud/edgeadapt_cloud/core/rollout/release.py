@@ -39,6 +39,8 @@ class Release:
     def restore(self, rows: Iterable[PatchRow], outcomes: Iterable[OutcomeRow], now: Instant) -> None:
         """Take up where the store left off; a canary under way gets its whole deadline again."""
         for row in sorted(rows, key=lambda row: row.serial):
+            if not row.expires_s:  # stored by a release that did not write it down
+                row = replace(row, expires_s=row.created_s + self.config.patch_lifetime_s)
             state = self.of(row.cohort)
             state.listener = row.canary or state.listener
             if row.canary or row.stage is not Stage.GATED:  # a patch that waits has replaced nothing yet
@@ -111,6 +113,15 @@ class Release:
             Note(f"{cohort}: serial {row.serial} to canary {name}"),
         ]
 
+    def silent(self, cohort: CohortRow, now: Instant) -> list[Effect]:
+        """The canary's time is up: evidence against the patch, unless it has said that it cannot take it."""
+        state, device = self.of(cohort.cohort), self.canary(cohort.cohort)
+        if state.current is not None and (state.current.digest, device) in state.declined:
+            state.unable.add((state.current.digest, device))
+            return self.left(cohort.cohort, now)
+        reason = f"canary {device} said nothing for {self.config.canary_deadline_s:.0f} s"
+        return self.halt(cohort, Signal.OVERDUE, reason, now)
+
     def left(self, cohort: str, now: Instant) -> list[Effect]:
         """The canary is gone: the patch waits for another, or for its return."""
         state = self.of(cohort)
@@ -155,7 +166,7 @@ class Release:
         """End the current rollout; the canary channel gets the last good values under a new serial."""
         state = self.of(cohort.cohort)
         halted = self._move(state, signal, note=reason)
-        state.current, state.deadline_mono_s = None, None
+        state.current, state.deadline_mono_s, state.declined = None, None, set()
         cohort, good = self._sealer.restore(
             cohort, state.stable, f"after serial {halted.serial} was halted", now
         )
@@ -189,15 +200,40 @@ class Release:
         return [*effects, Save(cohort), *self._confirm(state, Signal.UNTRIED, patch.note)]
 
     def renew(self, cohort: CohortRow, now: Instant) -> list[Effect]:
-        """Issue the stable patch again before it expires; not while a rollout may soon replace it."""
+        """Issue the stable patch again before it expires; not while a canary may soon replace it.
+
+        A patch that waits for a canary is put aside meanwhile, and gets a serial above the new one.
+        """
         state = self.of(cohort.cohort)
-        stable = state.stable
-        if stable is None or state.current is not None or not expiring(stable, now):
+        stable, waiting = state.stable, state.current
+        if waiting is not None and waiting.stage is Stage.GATED:
+            due = stable if stable is not None and expiring(stable, now) else waiting
+            return self._renew_both(state, cohort, waiting, now) if expiring(due, now) else []
+        if stable is None or waiting is not None or not expiring(stable, now):
             return []
+        return self._renew_stable(state, cohort, stable, now)
+
+    def _renew_stable(
+        self, state: CohortRelease, cohort: CohortRow, stable: PatchRow, now: Instant
+    ) -> list[Effect]:
         cohort, state.current = self._sealer.renew(cohort, stable, now)
         state.stable = None
         old = replace(stable, stage=advance(stable.stage, Signal.RECALLED))
         return [Save(old), Save(cohort), *self._confirm(state, Signal.UNTRIED, state.current.note)]
+
+    def _renew_both(
+        self, state: CohortRelease, cohort: CohortRow, waiting: PatchRow, now: Instant
+    ) -> list[Effect]:
+        effects: list[Effect] = []
+        state.current = None
+        if state.stable is not None:
+            effects += self._renew_stable(state, cohort, state.stable, now)
+            cohort = replace(cohort, serial=state.stable.serial)
+        cohort, again = self._sealer.renew(cohort, waiting, now)
+        # Without a canary: an old row that names one would be taken for that canary's way back.
+        old = replace(waiting, stage=advance(waiting.stage, Signal.RECALLED), canary="")
+        state.current = again
+        return [*effects, Save(old), Save(cohort), Save(again)]
 
     def retained(self, cohort: str) -> list[Publish]:
         """What the broker should hold for the cohort."""
@@ -228,6 +264,8 @@ class Release:
         current = state.current
         if current is not None and current.digest == outcome.patch and self.canary(current.cohort) == device:
             effects += self.left(current.cohort, now)
+        elif state.refused() and state.deadline_mono_s is None:
+            self._await(state, now)
         return effects
 
     def _await(self, state: CohortRelease, now: Instant) -> None:

@@ -38,7 +38,10 @@ class CohortRelease:
             take it, when they are asked again.
         verdicts: what each device made of the current and of the stable patch, by (digest, device): True
             for confirmed, False for reverted or refused.
-        unable: (digest, device) of devices that could not take a patch for a reason of their own.
+        unable: (digest, device) of devices that could not take a patch for a reason of their own, and are
+            not asked for now.
+        declined: the same, for as long as the patch is under way: a device that is asked again and says
+            nothing, as one does that has said so already, is no evidence against the patch.
         listener: the device on the canary channel: the last canary, until another is chosen. It stays
             there after a halt, so that it gets the way back even when it was away.
         recall: that way back: what the canary channel holds after a halt.
@@ -50,6 +53,7 @@ class CohortRelease:
     deadline_mono_s: float | None = None
     verdicts: dict[tuple[str, str], bool] = field(default_factory=dict)
     unable: set[tuple[str, str]] = field(default_factory=set)
+    declined: set[tuple[str, str]] = field(default_factory=set)
     listener: str = ""
     recall: PatchRow | None = None
 
@@ -62,6 +66,7 @@ class CohortRelease:
             self.verdicts[outcome.patch, device] = good
         elif outcome.state == "refused":
             self.unable.add((outcome.patch, device))
+            self.declined.add((outcome.patch, device))
         return good
 
     def judgements(self, devices: Set[str]) -> list[bool]:
@@ -80,7 +85,7 @@ class CohortRelease:
         """`row` is the stable patch now, no rollout is under way, and only words about it still matter."""
         self.stable, self.current, self.deadline_mono_s, self.recall = row, None, None, None
         self.verdicts = {key: good for key, good in self.verdicts.items() if key[0] == row.digest}
-        self.unable = set()
+        self.unable, self.declined = set(), set()
 
 
 @dataclass(frozen=True, slots=True)
