@@ -129,7 +129,7 @@ class DeviceCore:
             case ev.FrameScored():
                 return self._on_frame(event, now)
             case ev.GenerationReady(token):
-                return self.adaptation.on_ready(token)
+                return self.adaptation.on_ready(token, now)
             case ev.GenerationFailed(token, reason):
                 return self.adaptation.on_failed(token, reason)
             case ev.Connected(max_packet_bytes):

@@ -13,18 +13,14 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
 from edgeadapt.normstats import StatisticsConfig
-from edgeadapt.patch import TrustedKeys
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import Assign, Outcome, encode, topics
 from edgeadapt_device.config import OutputSection, TrialSection
-from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core.adapt.trial import TABLE, Candidate, Trial, TrialEvent, TrialState
-from edgeadapt_device.core.effects import BuildGeneration, CommitState, Effect, StoreMessage
-from edgeadapt_device.core.events import Event, GenerationFailed, GenerationReady, Received
-from edgeadapt_device.core.state import DeviceState
+from edgeadapt_device.core.events import GenerationFailed, GenerationReady
 from edgeadapt_device.io.outbox import MemoryOutbox
 from edgeadapt_device.io.store import GenerationStore
 from tests.device import rig
+from tests.device.bench import Bench
 from tests.device.rig import COHORT, Rig, sealed
 
 FROZEN = rig.config(statistics=StatisticsConfig(enabled=False))
@@ -283,94 +279,15 @@ def test_the_end_of_a_trials_time_is_a_deadline_of_the_core(tiny: Bundle) -> Non
     assert device.device.core.next_deadline() == device.now.mono_s + 30.0
 
 
-class Bench:
-    """A core whose builds succeed or fail as told; no model runs."""
-
-    def __init__(self, bundle: Bundle, state: DeviceState | None = None, **envelopes: bytes) -> None:
-        self.now = Instant(0.0, rig.START_S)
-        trusted = TrustedKeys([rig.KEY.public_key().public_bytes_raw()])
-        self.core = DeviceCore(
-            bundle,
-            rig.config(),
-            trusted,
-            rng=np.random.default_rng(1),
-            outbox="o",
-            state=state,
-            envelopes={sha256_hex(data): data for data in envelopes.values()},
-        )
-        self.effects: list[Effect] = self.core.start(self.now)
-
-    @property
-    def token(self) -> int:
-        """The newest build."""
-        return [e.token for e in self.effects if isinstance(e, BuildGeneration)][-1]
-
-    @property
-    def outcomes(self) -> list[tuple[str, str]]:
-        """What was reported."""
-        kept = [e.message for e in self.effects if isinstance(e, StoreMessage)]
-        return [(m.state, m.reason) for m in kept if isinstance(m, Outcome)]
-
-    def handle(self, event: Event) -> None:
-        """Give the core an event."""
-        self.effects += self.core.handle(event, self.now)
-
-    def down(self, bundle: Bundle, envelope: bytes) -> None:
-        """The cohort is assigned and its patch appears."""
-        assign = Assign(cohort=COHORT, segment=0, channel="stable", bundle=bundle.digest)
-        self.handle(Received(topics.down(rig.FLEET, rig.NAME, "assign"), encode(assign)))
-        self.handle(Received(topics.patch(rig.FLEET, COHORT, "stable"), envelope))
-
-
 def test_a_patch_that_cannot_be_built_is_reported_and_blocked(tiny: Bundle) -> None:
     bench, envelope = Bench(tiny), sealed(tiny, rig.harmless(tiny))
     bench.handle(GenerationReady(bench.token))
     before = bench.token
-    bench.down(tiny, envelope)
+    bench.down(envelope)
     assert bench.token > before
     bench.handle(GenerationFailed(bench.token, "no memory"))
     assert bench.outcomes == [("reverted", "could not be built: no memory")]
     assert bench.core.plan().token == before, "what ran goes on running"
     failed = bench.token
-    bench.down(tiny, envelope)
+    bench.down(envelope)
     assert bench.token == failed, "it is not tried again"
-
-
-def test_a_patch_that_cannot_be_built_at_the_start_gives_way_to_the_base(tiny: Bundle) -> None:
-    device, envelope = Rig(tiny), sealed(tiny, rig.harmless(tiny))
-    device.assign()
-    device.publish(envelope)
-    device.play(rig.frames(70))
-    commit = device.device.core.commit()
-    assert isinstance(commit, CommitState)
-    assert commit.state.patch == sha256_hex(envelope)
-    bench = Bench(tiny, commit.state, patch=envelope)
-    first = bench.token
-    bench.handle(GenerationFailed(first, "no memory"))
-    assert bench.token == first + 1
-    assert not bench.core.ready
-    bench.handle(GenerationReady(bench.token))
-    assert bench.core.view(bench.now).generation == "base"
-    last = bench.core.commit()
-    assert isinstance(last, CommitState)
-    assert last.state.patch == ""
-    assert sha256_hex(envelope) in last.state.blocked
-
-
-def test_a_trial_that_begins_before_the_first_session_is_built_goes_back_to_what_ran_before(
-    tiny: Bundle,
-) -> None:
-    device, first = Rig(tiny), sealed(tiny, rig.harmless(tiny))
-    device.assign()
-    device.publish(first)
-    device.play(rig.frames(70))
-    commit = device.device.core.commit()
-    assert isinstance(commit, CommitState)
-    bench = Bench(tiny, commit.state, patch=first)
-    bench.down(tiny, sealed(tiny, rig.harmful(tiny), serial=2))
-    bench.handle(GenerationReady(bench.token))
-    bench.handle(GenerationReady(bench.token))
-    during = bench.core.commit()
-    assert isinstance(during, CommitState)
-    assert during.state.trial is not None
-    assert during.state.patch == sha256_hex(first)

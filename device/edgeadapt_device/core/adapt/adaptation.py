@@ -50,6 +50,8 @@ class Adaptation:
         self.running = Running(None, self._source)
         self._switch: Running | None = None
         self._before: Running | None = None
+        # A patch that waits for the first generation: until there is one, nothing could be compared with it.
+        self._deferred: BankEntry | None = None
         # A reference too young to be taken over begins again, and the bank is asked when it is ready.
         self._matched = reference is not None and reference.count >= config.domains.reference_frames
         self.blocked: list[str] = []
@@ -143,6 +145,7 @@ class Adaptation:
 
     def adopt(self, entry: BankEntry, now: Instant | None = None) -> list[Effect]:
         """Run a remembered patch: at once when it is confirmed or the base, else on trial."""
+        self._deferred = None
         digest = entry.patch.digest
         if digest in self.blocked or digest == (self._switch or self.running).digest:
             return []
@@ -152,6 +155,9 @@ class Adaptation:
             note = Log(f"patch {header.serial} of {header.cohort} expired before it was tried")
             standing = self.bank.standing(header.cohort)
             return [note, *(self.adopt(standing, now) if standing is not None else [])]
+        if on_trial and self.generations.running is None:
+            self._deferred = entry
+            return []
         effects = self._abandon_trial(go_back=True)
         self.bank.touch(header.cohort)
         self._switch = Running(entry, self._start_statistics(entry))
@@ -171,6 +177,7 @@ class Adaptation:
         neither. A trial ends with an outcome, so that the cloud does not wait for its verdict.
         """
         effects: list[Effect] = []
+        self._deferred = None
         present = [r.digest for r in (self.running, self._switch, self._before) if r is not None]
         if self.trial.active:
             effects.append(StoreMessage(outcomes.of_trial(self.trial, "reverted", reason)))
@@ -216,8 +223,15 @@ class Adaptation:
 
     # Builds
 
-    def on_ready(self, token: int) -> list[Effect]:
-        """A generation is warm: it scores the next frame."""
+    def on_ready(self, token: int, now: Instant) -> list[Effect]:
+        """A generation is warm: it scores the next frame, and a patch that waited for it begins its trial."""
+        effects = self._activate(token)
+        waiting = self._deferred
+        if waiting is not None and self.generations.running is not None:
+            effects += self.adopt(waiting, now)
+        return effects
+
+    def _activate(self, token: int) -> list[Effect]:
         first = self.generations.running is None
         generation, effects = self.generations.ready(token)
         switch = self._switch
@@ -238,7 +252,10 @@ class Adaptation:
         return effects
 
     def on_failed(self, token: int, reason: str) -> list[Effect]:
-        """A generation could not be built: what runs goes on running; when nothing does, the base is next."""
+        """A generation could not be built: what runs goes on running.
+
+        When nothing does yet, what ran before the restart is next, and then the base.
+        """
         generation, effects = self.generations.failed(token)
         if generation is None:
             return effects
@@ -252,9 +269,15 @@ class Adaptation:
             )
         if switch is not None and switch.digest:
             self.block(switch.digest)
-            if first:
-                effects += self.start(Running(None, self._source))
+        if switch is not None and first:
+            effects += self._start_without(switch)
         return effects
+
+    def _start_without(self, failed: Running) -> list[Effect]:
+        """The first generation could not be built: try what is left, until not even the base can be."""
+        if self.running.digest != failed.digest and self.running.digest not in self.blocked:
+            return self.start(self.running)
+        return self.start(Running(None, self._source)) if failed.digest else []
 
     # Trial
 
