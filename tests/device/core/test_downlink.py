@@ -29,10 +29,12 @@ class CountingStore(GenerationStore):
         super().commit(state, envelopes)
 
 
-def assign(device: Rig, *, channel: Channel = "stable", rate: int | None = None, bundle: str = "") -> None:
+def assign(
+    device: Rig, *, channel: Channel = "stable", rate: int | None = None, bundle: str = "", segment: int = 0
+) -> None:
     message = Assign(
         cohort=COHORT,
-        segment=0,
+        segment=segment,
         channel=channel,
         bundle=bundle or device.bundle.digest,
         budget_bytes_per_hour=rate,
@@ -87,6 +89,20 @@ def test_a_device_that_is_no_canary_any_more_stops_listening(tiny: Bundle) -> No
     assign(device, channel="canary")
     assert patch_topics(device) == {topics.patch(FLEET, COHORT, c) for c in ("stable", "canary")}
     assign(device, channel="stable")
+    assert patch_topics(device) == {topics.patch(FLEET, COHORT, "stable")}
+
+
+def test_a_late_answer_for_an_older_segment_does_not_end_a_canarys_listening(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    both = {topics.patch(FLEET, COHORT, channel) for channel in ("stable", "canary")}
+    assign(device, segment=5)
+    assign(device, segment=6, channel="canary")
+    assert patch_topics(device) == both
+    assign(device, segment=5)
+    assert patch_topics(device) == both
+    assign(device, segment=7)
+    assert patch_topics(device) == {topics.patch(FLEET, COHORT, "stable")}
+    assign(device, segment=6, channel="canary")
     assert patch_topics(device) == {topics.patch(FLEET, COHORT, "stable")}
 
 

@@ -160,8 +160,13 @@ class Intake:
         return tuple(self._assignments.values())
 
     def channels(self) -> dict[str, bool]:
-        """Cohort to whether its canary channel is heard too: as the newest assignment says."""
-        return {a.cohort: a.canary for a in self._assignments.values()}
+        """Cohort to whether its canary channel is heard too: as the assignment of its newest segment says.
+
+        Answers may be late: the last one that came need not be about the newest segment.
+        """
+        by_age = sorted(self._assignments.values(), key=lambda a: a.segment)
+        newest = {a.cohort: a.canary for a in by_age}
+        return {a.cohort: newest[a.cohort] for a in self._assignments.values()}
 
     def block(self, digest: str) -> None:
         """Never take this patch again."""

@@ -157,11 +157,11 @@ class Downlink:
         if not changed:
             return []
         self._adaptation.must_commit = True
-        wanted = self._patch_topics()
+        wanted, canary = self._patch_topics(), self._intake.channels()[assign.cohort]
         return [
             *(Unsubscribe(topic) for topic in before if topic not in wanted),
             # Again for a known cohort: the broker then sends its retained patch once more.
-            *(Subscribe(topic) for topic in self._topics(assign.cohort, assign.channel == "canary")),
+            *(Subscribe(topic) for topic in self._topics(assign.cohort, canary)),
         ]
 
     def _on_command(self, command: Command) -> list[Effect]:
