@@ -190,6 +190,19 @@ def test_a_link_that_comes_and_goes_costs_no_resend_each_time(tiny: Bundle) -> N
     assert len(taken(device)) == len(out) + 1
 
 
+def test_an_attempt_to_connect_that_fails_makes_no_short_connection_a_long_one(tiny: Bundle) -> None:
+    device = filled(tiny)
+    out = taken(device)
+    again = 0
+    for _ in range(60):
+        device.device.disconnected(device.now)
+        device.device.disconnected(device.now)
+        device.wait(0.1)
+        device.device.connected(device.now)
+        again += len(taken(device))
+    assert again == len(out), "each row once, then its pause counts"
+
+
 def test_resent_reports_never_sink_the_budget_deeper_than_one_burst(tiny: Bundle) -> None:
     budget = BudgetSection(bytes_per_hour=0, burst_bytes=3_000)
     device = Rig(tiny, rig.config(budget=budget, delivery=IMPATIENT.delivery))

@@ -137,8 +137,9 @@ class Delivery:
             self._recall([e for e in lane.out.values() if not self._short or e.attempts <= 1])
 
     def disconnect(self, now: Instant) -> None:
-        """Nothing can be sent."""
-        self._short = self.connected and now.mono_s - self._connected_mono_s < self._config.resend_s
+        """Nothing can be sent. An attempt that failed in between says nothing of the last connection."""
+        if self.connected:
+            self._short = now.mono_s - self._connected_mono_s < self._config.resend_s
         self.connected = False
 
     def _recall(self, entries: list[_Row]) -> None:
