@@ -18,9 +18,13 @@ class Throttle:
         self._next_mono_s: float | None = None
         self._held = 0
 
+    def waits(self, now: Instant) -> bool:
+        """True while `admit` would hold back; asking counts nothing."""
+        return self._next_mono_s is not None and now.mono_s < self._next_mono_s
+
     def admit(self, now: Instant) -> int | None:
         """How many were held back since the last one; None: hold this one back too."""
-        if self._next_mono_s is not None and now.mono_s < self._next_mono_s:
+        if self.waits(now):
             self._held += 1
             return None
         held, self._held = self._held, 0

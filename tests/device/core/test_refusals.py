@@ -218,3 +218,23 @@ def test_an_assignment_for_an_impossible_segment_is_quarantined(tiny: Bundle, se
     device = Rig(tiny)
     device.assign(segment=segment)
     assert device.device.view(device.now).quarantined == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_unknown_key, _another_bundle, _header(expires_s=START_S - 1.0)],
+    ids=["key", "bundle", "expired"],
+)
+def test_a_refusal_is_told_again_to_a_cloud_that_goes_on_offering(
+    tiny: Bundle, make: Callable[[Bundle], bytes]
+) -> None:
+    device, envelope = Rig(tiny), make(tiny)
+    device.assign()
+    for _ in range(5):
+        device.publish(envelope)
+        device.wait(100.0)
+    assert [o.state for o in device.outcomes] == ["refused"]
+    device.wait(200.0)
+    device.publish(envelope)
+    device.publish(envelope)
+    assert [o.patch for o in device.outcomes] == [sha256_hex(envelope)] * 2

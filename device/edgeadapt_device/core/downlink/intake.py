@@ -1,9 +1,10 @@
 """What comes down: bytes and a topic in; a trusted value or a refusal out.
 
 A patch is believed only after `open_envelope`, `check_fit` and `check_fresh`. A patch whose digest is
-known (running, remembered, blocked or refused already) is ignored without a word: brokers redeliver
-retained messages. Serials never fall, per cohort, across restarts; the last one may come again when the
-bank no longer holds it. Nothing here changes what runs.
+known (running, remembered or blocked) is ignored without a word, and one that was refused is so for a
+while: brokers redeliver retained messages, but a cloud that goes on offering waits for an answer.
+Serials never fall, per cohort, across restarts; the last one may come again when the bank no longer
+holds it. Nothing here changes what runs.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from edgeadapt.wire import Ack, Assign, Command, decode, topics
 from edgeadapt_device.core.adapt.bank import PatchBank
 from edgeadapt_device.core.downlink.told import Told
 from edgeadapt_device.core.state import Assignment
+from edgeadapt_device.core.throttle import Throttle
 
 #: Digests of one kind, and assignments, that are kept at most.
 REMEMBERED = 256
 _MAX_SEGMENT = 1 << 53
+# A refusal that was told is told again after this, should the patch still come.
+_REPEAT_S = 600.0
 #: Refusals that need no key: anyone who reaches the topic can provoke them.
 UNAUTHENTICATED = frozenset(
     {Refusal.MALFORMED, Refusal.TOO_LARGE, Refusal.UNKNOWN_KEY, Refusal.BAD_SIGNATURE}
@@ -62,11 +66,11 @@ class Intake:
         self._fleet = fleet
         self._device = device
         self._bank = bank
-        self._refused: OrderedDict[str, None] = OrderedDict()
-        self._expired: OrderedDict[str, None] = OrderedDict()
+        self._refused: OrderedDict[str, Throttle] = OrderedDict()
+        self._expired: OrderedDict[str, Throttle] = OrderedDict()
         self._blocked: OrderedDict[str, None] = OrderedDict()
         self._assignments: OrderedDict[int, Assignment] = OrderedDict()
-        self._strangers: OrderedDict[str, None] = OrderedDict()
+        self._strangers: OrderedDict[str, Throttle] = OrderedDict()
         self.serials: dict[str, int] = {}
 
     def restore(self, told: Told) -> None:
@@ -108,7 +112,8 @@ class Intake:
         digest = sha256_hex(payload)
         # A refusal holds for one topic: replaying a patch elsewhere must not silence it where it belongs.
         refused_as = f"{cohort}/{digest}"
-        if refused_as in self._refused or refused_as in self._strangers:
+        told = self._refused.get(refused_as) or self._strangers.get(refused_as)
+        if told is not None and told.waits(now):
             return None
         if digest in self._blocked or self._bank.by_digest(digest):
             return None
@@ -119,14 +124,12 @@ class Intake:
             check_fit(patch, self._bundle)
             check_fresh(patch, cohort=cohort, last_serial=self._passed(cohort, serial), wall_s=now.wall_s)
         except TrustError as error:
-            told = self._refused_before(error.refusal)
-            known = refused_as in told
-            _remember(told, refused_as)
-            return None if known else Refused(cohort, serial, digest, error)
+            held = _throttle(self._refused_before(error.refusal), refused_as).admit(now)
+            return None if held is None else Refused(cohort, serial, digest, error)
         self.serials[cohort] = serial
         return Accepted(patch, payload)
 
-    def _refused_before(self, refusal: Refusal) -> OrderedDict[str, None]:
+    def _refused_before(self, refusal: Refusal) -> OrderedDict[str, Throttle]:
         """Where to remember a refusal: garbage must not push out what the cloud was told already.
 
         A wall clock may be wrong for a while, so an expired patch is judged each time it comes.
@@ -170,7 +173,8 @@ class Intake:
 
     def block(self, digest: str) -> None:
         """Never take this patch again."""
-        _remember(self._blocked, digest)
+        self._blocked[digest] = None
+        _limit(self._blocked)
 
     def blocked(self) -> tuple[str, ...]:
         """All blocked digests, oldest first."""
@@ -182,7 +186,13 @@ def is_sound(cohort: str, segment: int) -> bool:
     return topics.is_name(cohort) and 0 <= segment < _MAX_SEGMENT
 
 
-def _remember(known: OrderedDict[str, None], digest: str) -> None:
-    known[digest] = None
+def _throttle(known: OrderedDict[str, Throttle], refused_as: str) -> Throttle:
+    """When a refusal may be told."""
+    throttle = known.setdefault(refused_as, Throttle(_REPEAT_S))
+    _limit(known)
+    return throttle
+
+
+def _limit(known: OrderedDict[str, Throttle] | OrderedDict[str, None]) -> None:
     while len(known) > REMEMBERED:
         known.popitem(last=False)
