@@ -69,7 +69,7 @@ def restore(
     adaptation.blocked.extend(state.blocked)
     cut_off = outcomes.of_cut_off(state.trial) if state.trial is not None else None
     if state.trial is not None:
-        adaptation.block(state.trial.digest)
+        adaptation.block(state.trial.digest, _values(trusted, envelopes.get(state.trial.digest)))
     entry = bank.by_digest(state.patch) if state.patch else None
     if state.patch and entry is None:
         notes_list.append("the running patch could not be restored: starting from the base")
@@ -111,6 +111,14 @@ def _entry(
     return BankEntry(
         patch, envelope, signature, _statistics(bundle, record.mean, record.var), record.confirmed
     )
+
+
+def _values(trusted: TrustedKeys, envelope: bytes | None) -> Mapping[str, FloatArray] | None:
+    """The values of a patch that is not to run; None when they cannot be told any more."""
+    try:
+        return open_envelope(envelope, trusted).values if envelope is not None else None
+    except TrustError:
+        return None
 
 
 def _statistics(bundle: Bundle, mean: bytes, var: bytes) -> Statistics | None:

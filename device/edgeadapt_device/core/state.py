@@ -52,6 +52,7 @@ class DeviceState(_Record, frozen=True):
 
     `patch` is the digest of the running patch ("" for the base); `mean` and `var` [P] are its
     statistics; `reference` [S] is the running segment's signature, with `reference_frames` behind it;
+    `blocked` are digests of patches and names of their values (a state of an older device has no names);
     `commands` are the ids of the last orders that were obeyed.
     """
 

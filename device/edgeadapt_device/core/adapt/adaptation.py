@@ -8,21 +8,23 @@ Not here: uploads, messages and connections (`core`), and what a patch must be t
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
 
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.signature import Signature, features
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import SignatureReport, pack_vector
+from edgeadapt.wire import SignatureReport
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core.adapt import outcomes
 from edgeadapt_device.core.adapt.bank import BankEntry, PatchBank
 from edgeadapt_device.core.adapt.domains import DomainTracker
 from edgeadapt_device.core.adapt.generations import Generations
+from edgeadapt_device.core.adapt.report import signature_report
 from edgeadapt_device.core.adapt.running import Running, Statistics
 from edgeadapt_device.core.adapt.statistics import OwnStatistics
 from edgeadapt_device.core.adapt.trial import Candidate, Trial, TrialEvent, TrialState
+from edgeadapt_device.core.adapt.values import values_name
 from edgeadapt_device.core.effects import Effect, Log, StoreMessage
 from edgeadapt_device.core.events import FrameScored
 
@@ -54,6 +56,7 @@ class Adaptation:
         self._deferred: BankEntry | None = None
         # A reference too young to be taken over begins again, and the bank is asked when it is ready.
         self._matched = reference is not None and reference.count >= config.domains.reference_frames
+        # Digests of patches, and beside them the names of their values.
         self.blocked: list[str] = []
         self.must_commit = False
 
@@ -149,6 +152,9 @@ class Adaptation:
         digest = entry.patch.digest
         if digest in self.blocked or digest == (self._switch or self.running).digest:
             return []
+        if entry.patch.values and values_name(entry.patch.values) in self.blocked:
+            self.block(digest)
+            return [StoreMessage(outcomes.of_blocked(entry))]
         header = entry.patch.header
         on_trial = now is not None and not entry.confirmed and bool(entry.patch.values)
         if on_trial and now is not None and not now.wall_s <= header.expires_s:
@@ -160,10 +166,29 @@ class Adaptation:
             return []
         effects = self._abandon_trial(go_back=True)
         self.bank.touch(header.cohort)
+        if values_name(entry.patch.values) == values_name((self._switch or self.running).values):
+            return effects + self._renew(entry)
         self._switch = Running(entry, self._start_statistics(entry))
         if on_trial and now is not None:
             self.trial.start(Candidate(header.cohort, header.serial, digest, self.running.digest), now)
         return effects + self._build(self._switch, keep_previous=on_trial)
+
+    def _renew(self, entry: BankEntry) -> list[Effect]:
+        """What runs was issued anew: nothing is built or tried, and the device's own statistics go on.
+
+        Outside a trial only what is confirmed runs, or the base, so the new issue is confirmed as well.
+        """
+        present, digest = self._switch or self.running, entry.patch.digest
+        if entry.patch.values and not entry.confirmed:
+            self.bank.confirm(entry)
+        if self._switch is not None:
+            self._switch = Running(entry, self._switch.statistics)
+        if self.running.digest == present.digest:
+            self.running = Running(entry, self.running.statistics)
+        self.generations.rename(present.digest, digest)
+        self.statistics.rename(present.digest, digest)
+        self.must_commit = True
+        return [StoreMessage(outcomes.of_renewed(entry))]
 
     def _start_statistics(self, entry: BankEntry) -> Statistics:
         if entry.statistics is not None:
@@ -178,12 +203,12 @@ class Adaptation:
         """
         effects: list[Effect] = []
         self._deferred = None
-        present = [r.digest for r in (self.running, self._switch, self._before) if r is not None]
+        present = {r.digest: r.values for r in (self.running, self._switch, self._before) if r is not None}
         if self.trial.active:
             effects.append(StoreMessage(outcomes.of_trial(self.trial, "reverted", reason)))
         effects += self._abandon_trial()
-        for digest in filter(None, dict.fromkeys(present)):
-            self.block(digest)
+        for digest in filter(None, present):
+            self.block(digest, present[digest])
         self._switch = Running(None, self._source)
         return effects + self._build(self._switch, keep_previous=False)
 
@@ -191,9 +216,11 @@ class Adaptation:
         """The process ends on purpose: a trial that runs proves nothing and begins again another time."""
         return self._abandon_trial(go_back=True)
 
-    def block(self, digest: str) -> None:
-        """Never run this patch again."""
+    def block(self, digest: str, values: Mapping[str, FloatArray] | None = None) -> None:
+        """Never run this patch again, nor its values under another name."""
         self.blocked.append(digest)
+        if values:
+            self.blocked.append(values_name(values))
         self.bank.remove(digest)
         self.must_commit = True
 
@@ -268,7 +295,7 @@ class Adaptation:
                 StoreMessage(outcomes.of_trial(self.trial, "reverted", f"could not be built: {reason}"))
             )
         if switch is not None and switch.digest:
-            self.block(switch.digest)
+            self.block(switch.digest, switch.values)
         if switch is not None and first:
             effects += self._start_without(switch)
         return effects
@@ -297,22 +324,10 @@ class Adaptation:
             return [*self.generations.settle(), StoreMessage(outcomes.of_trial(self.trial, "confirmed"))]
         outcome = StoreMessage(outcomes.of_trial(self.trial, "reverted", verdict))
         self.trial.move(TrialEvent.FAIL)
-        self.block(self.trial.candidate.digest)
+        self.block(self.trial.candidate.digest, self.running.values)
         self._switch = None
         return [*self._go_back(), outcome, Log(f"patch reverted: {verdict}")]
 
     def report(self) -> SignatureReport:
-        """Where the device is now, for the cloud; the outbox fills in its id and the sequence."""
-        mean, var = self.statistics.current
-        drift = self.tracker.drift
-        return SignatureReport(
-            outbox="",
-            sequence=0,
-            bundle=self._bundle.digest,
-            segment=self.tracker.segment,
-            frames=max(self.tracker.frames, 1),
-            vector=pack_vector(self.tracker.signature.vector),
-            mean=pack_vector(mean),
-            var=pack_vector(var),
-            drift=drift if np.isfinite(drift) else 0.0,
-        )
+        """Where the device is now, for the cloud."""
+        return signature_report(self._bundle.digest, self.tracker, self.statistics.current)

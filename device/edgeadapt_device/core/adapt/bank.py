@@ -14,6 +14,7 @@ from edgeadapt.bundle.calibration import Calibration
 from edgeadapt.patch import Patch
 from edgeadapt.signature import distance
 from edgeadapt.tensors import FloatArray
+from edgeadapt_device.core.adapt.values import values_name
 
 
 @dataclass(slots=True)
@@ -60,15 +61,22 @@ class PatchBank:
         self._shelves: dict[str, _Shelf] = {}
 
     def put(self, patch: Patch, envelope: bytes) -> BankEntry:
-        """Remember a newer patch of its cohort; the domain's signature is kept when the new one has none."""
+        """Remember a newer patch of its cohort; the domain's signature is kept when the new one has none.
+
+        What stands, issued anew, goes on standing with all that was learnt under it.
+        """
         cohort = patch.header.cohort
         old = self.get(cohort)
         signature = patch.signature
         if not signature.size and old is not None:
             signature = old.signature
-        entry = BankEntry(patch, envelope, signature)
+        entry, standing = BankEntry(patch, envelope, signature), self.standing(cohort)
+        renewed = standing is not None and values_name(standing.patch.values) == values_name(patch.values)
+        if renewed and standing is not None:
+            entry.confirmed, entry.statistics = standing.confirmed, standing.statistics
+            entry.signature = standing.signature if standing.signature.size else signature
         self.restore(entry)
-        if not patch.values:
+        if renewed or not patch.values:
             self._shelves[cohort].candidate = None
         self.touch(cohort)
         self._evict()

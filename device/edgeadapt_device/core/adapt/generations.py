@@ -7,7 +7,7 @@ build. Tokens only rise within a process; a generation's name is its patch, sinc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt_device.core.effects import Activate, BuildGeneration, Effect, Release
@@ -67,6 +67,17 @@ class Generations:
         """Drop whatever is asked for; a build in flight is released when it ends."""
         self._next = None
         self._stale = self._building is not None
+
+    def rename(self, old: str, new: str) -> None:
+        """The same values go by another name: what runs, is built or is asked for is not built anew."""
+        if self.running is not None and self.running.patch == old:
+            self.running = replace(self.running, patch=new)
+        self._patches = {token: new if patch == old else patch for token, patch in self._patches.items()}
+        if self._building is not None and self._building[0].patch == old:
+            generation, request = self._building
+            self._building = replace(generation, patch=new), replace(request, patch=new)
+        if self._next is not None and self._next.patch == old:
+            self._next = replace(self._next, patch=new)
 
     def ready(self, token: int) -> tuple[Generation | None, list[Effect]]:
         """A build ended well: activate it, or let it go when something newer is wanted."""

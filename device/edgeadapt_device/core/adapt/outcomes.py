@@ -33,6 +33,18 @@ def of_entry(entry: BankEntry) -> Outcome:
     return _outcome(header.cohort, header.serial, entry.patch.digest, state, "")
 
 
+def of_renewed(entry: BankEntry) -> Outcome:
+    """What runs was issued anew, and had proved itself before."""
+    header = entry.patch.header
+    return _outcome(header.cohort, header.serial, entry.patch.digest, "confirmed", "")
+
+
+def of_blocked(entry: BankEntry) -> Outcome:
+    """A patch with values that must not run here: it is not tried again."""
+    header, reason = entry.patch.header, "the same values were reverted here before"
+    return _outcome(header.cohort, header.serial, entry.patch.digest, "reverted", reason)
+
+
 def of_trial(trial: Trial, state: State, reason: str = "") -> Outcome:
     """Where the trial stands, with the evidence so far."""
     candidate, seen = trial.candidate, trial.evidence

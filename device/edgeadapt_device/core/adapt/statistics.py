@@ -51,6 +51,11 @@ class OwnStatistics:
         self._pending: list[tuple[FloatArray, FloatArray]] = []
         self.revision = 0
 
+    def rename(self, old: str, new: str) -> None:
+        """The patch in force has another digest from now on, and the same values."""
+        if self.patch == old:
+            self.patch = new
+
     def restart_from_source(self) -> None:
         """Forget everything measured: a new domain under the base."""
         self.restart("", *self._source)

@@ -17,7 +17,7 @@ class Told:
     Attributes:
         serials: the last serial that was believed, per cohort.
         assignments: cohorts of segments, oldest first.
-        blocked: digests of patches that must not run here, oldest first.
+        blocked: digests of patches that must not run here, and names of their values, oldest first.
         budget_bytes_per_hour: the rate that the cloud has set, or None.
         commands: ids of the last orders that were obeyed.
     """
