@@ -96,6 +96,27 @@ def test_one_flipped_byte_in_the_running_patch_costs_only_that_patch(tiny: Bundl
     assert third.generation == sha256_hex(newer)[:12], "and is whole on the disk again"
 
 
+def test_a_lost_update_can_come_again_though_an_older_patch_still_stands(
+    tiny: Bundle, tmp_path: Path
+) -> None:
+    device, _ = confirmed(tiny, GenerationStore(tmp_path))
+    device.assign(cohort="c2")
+    values = {"norm2.bias": tiny.base_slots()["norm2.bias"] + np.float32(0.021)}
+    newer = sealed(tiny, values, serial=4)
+    device.publish(newer)
+    (tmp_path / "patches" / f"{sha256_hex(newer)}.patch").unlink()
+
+    again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=500.0)
+    again.publish(updated(tiny, 3))
+    assert "old-serial" in again.device.view(again.now).refusals[-1]
+    again.publish(newer)
+    again.assign()
+    again.sync()
+    assert again.outcomes[-1].state == "trial"
+    again.publish(updated(tiny, 4))
+    assert "old-serial" in again.device.view(again.now).refusals[-1], "there is one of this serial now"
+
+
 def test_assignments_that_cannot_be_listened_to_are_not_taken_over(tiny: Bundle, tmp_path: Path) -> None:
     device = Rig(tiny, store=GenerationStore(tmp_path))
     device.assign()

@@ -139,9 +139,13 @@ class Intake:
         return self._strangers if refusal in UNAUTHENTICATED else self._refused
 
     def _passed(self, cohort: str, serial: int) -> int:
-        """The serial that a patch must pass; the last one may come again when the bank had to let it go."""
-        last = self.serials.get(cohort, 0)
-        return last - 1 if last and serial == last and self._bank.get(cohort) is None else last
+        """The serial that a patch must pass; the last one may come again when the bank does not hold it.
+
+        It had to let it go, or lost it with the disk; an older one may still stand there.
+        """
+        last, newest = self.serials.get(cohort, 0), self._bank.get(cohort)
+        lost = newest is None or newest.patch.header.serial < last
+        return last - 1 if last and serial == last and lost else last
 
     def assign(self, assignment: Assignment) -> bool:
         """Remember a segment's cohort; False when the newest assignment says just that."""
