@@ -25,6 +25,7 @@ from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.adapt.adaptation import Adaptation
 from edgeadapt_device.core.downlink.orders import Downlink
 from edgeadapt_device.core.effects import (
+    BuildGeneration,
     CommitState,
     Effect,
     Log,
@@ -120,9 +121,12 @@ class DeviceCore:
         """Take one event; returns what to do, in order."""
         effects = self._dispatch(event, now)
         effects += self._uploads.send(now)
-        if self.adaptation.must_commit:
-            effects.append(self.commit())
-        return effects
+        if not self.adaptation.must_commit:
+            return effects
+        # A build may end the process: what it is for must be durable before it begins.
+        builds = [effect for effect in effects if isinstance(effect, BuildGeneration)]
+        others = [effect for effect in effects if not isinstance(effect, BuildGeneration)]
+        return [*others, self.commit(), *builds]
 
     def _dispatch(self, event: ev.Event, now: Instant) -> list[Effect]:
         match event:

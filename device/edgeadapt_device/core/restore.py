@@ -1,7 +1,8 @@
 """From the core's live parts to a `DeviceState`, and back after a restart.
 
 Envelopes are verified again on the way back: a state folder is not trusted more than the network. A
-trial that was cut off is reverted, reported and its patch blocked, since it may be what ended the process.
+trial that was cut off, even while its patch was being built, is reverted and reported, and its patch
+blocked, since it may be what ended the process.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def snapshot(
     if running.entry is not None and running.digest not in known and running.digest not in adaptation.blocked:
         entries.insert(0, running.entry)
     record = None
-    if trial.running:
+    if trial.active:
         seen = trial.candidate
         record = TrialRecord(seen.cohort, seen.serial, seen.digest, seen.previous, trial.deadline_wall_s)
     state = DeviceState(

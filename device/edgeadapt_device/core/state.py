@@ -23,7 +23,7 @@ class BankRecord(_Record, frozen=True):
 
 
 class TrialRecord(_Record, frozen=True):
-    """A patch on trial. A device that starts with one in its state was cut off, and reverts."""
+    """A patch on trial, or built for it. A device that starts with one was cut off, and reverts."""
 
     cohort: str
     serial: int

@@ -16,6 +16,7 @@ from edgeadapt.normstats import StatisticsConfig
 from edgeadapt.tensors import FloatArray
 from edgeadapt_device.config import OutputSection, TrialSection
 from edgeadapt_device.core.adapt.trial import TABLE, Candidate, Trial, TrialEvent, TrialState
+from edgeadapt_device.core.effects import BuildGeneration
 from edgeadapt_device.core.events import GenerationFailed, GenerationReady
 from edgeadapt_device.io.outbox import MemoryOutbox
 from edgeadapt_device.io.store import GenerationStore
@@ -291,3 +292,43 @@ def test_a_patch_that_cannot_be_built_is_reported_and_blocked(tiny: Bundle) -> N
     failed = bench.token
     bench.down(envelope)
     assert bench.token == failed, "it is not tried again"
+
+
+def test_a_patch_whose_build_ends_the_process_is_not_built_again(tiny: Bundle) -> None:
+    bench, envelope = Bench(tiny), sealed(tiny, rig.harmless(tiny))
+    bench.ready()
+    bench.down(envelope)
+    assert bench.adaptation.trial.state is TrialState.BUILDING
+    assert isinstance(bench.effects[-1], BuildGeneration), "it begins when all else is durable"
+    again = Bench(tiny, bench.committed)
+    again.ready()
+    assert [state for state, _ in again.outcomes] == ["reverted"]
+    last = again.token
+    again.down(envelope)
+    assert again.token == last
+    third = Bench(tiny, again.committed)
+    assert third.outcomes == [], "it is reported once"
+
+
+def test_a_known_patch_that_is_assigned_once_more_is_recorded_too_before_it_is_built(tiny: Bundle) -> None:
+    bench, envelope = Bench(tiny), sealed(tiny, rig.harmless(tiny))
+    bench.ready()
+    bench.assign()
+    bench.publish(envelope)
+    bench.adaptation.stop()
+    bench.handle(GenerationReady(bench.token))
+    before = bench.committed
+    bench.assign()
+    assert bench.adaptation.trial.state is TrialState.BUILDING
+    assert bench.committed is not before
+    assert bench.committed.state.trial is not None
+
+
+def test_a_clean_stop_while_a_patch_is_built_for_trial_blocks_nothing(tiny: Bundle) -> None:
+    bench, envelope = Bench(tiny), sealed(tiny, rig.harmless(tiny))
+    bench.ready()
+    bench.down(envelope)
+    again = Bench(tiny, bench.stopped)
+    again.assign()
+    again.ready()
+    assert [state for state, _ in again.outcomes] == ["trial"]

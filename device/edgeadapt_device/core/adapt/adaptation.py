@@ -170,6 +170,7 @@ class Adaptation:
             return effects + self._renew(entry)
         self._switch = Running(entry, self._start_statistics(entry))
         if on_trial and now is not None:
+            self.must_commit = True
             self.trial.start(Candidate(header.cohort, header.serial, digest, self.running.digest), now)
         return effects + self._build(self._switch, keep_previous=on_trial)
 
