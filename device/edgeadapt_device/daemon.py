@@ -88,6 +88,8 @@ class Daemon:
         with StateLock(self._state_dir):
             with ExitStack() as stack:
                 start = self._open(stack)
+                # From here on the status is this process's, however long its first session takes.
+                self._reporter.write_if_due(self._watched, _now())
                 self._builder.start()
                 self._performer.perform(self._core.start(_now()))
                 self._performer.drain(_now())
@@ -195,6 +197,7 @@ class Daemon:
                 return False
             if time.monotonic() >= deadline_s:
                 raise TransportError("the first session took too long to build")
+            self._reporter.write_if_due(self._watched, _now())
             try:
                 event, session = self._inbox.get(timeout=_IDLE_S)
             except queue.Empty:

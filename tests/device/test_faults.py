@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -28,7 +29,7 @@ from edgeadapt_device.io.engine import OnnxEngine, OnnxSession, Scores
 from edgeadapt_device.io.lock import is_locked
 from edgeadapt_device.io.source import StreamSource
 from edgeadapt_device.io.store import GenerationStore
-from edgeadapt_device.status import read_status
+from edgeadapt_device.status import DeviceStatus, read_status, write_status
 from edgeadapt_models.compile import tiny_bundle
 from edgeadapt_sim.broker import Broker, free_port
 from tests.device import rig
@@ -308,6 +309,38 @@ def test_the_status_says_whether_the_device_runs(tmp_path: Path, config: DeviceC
         thread.join(30)
     assert not read_status(state).running
     assert not is_locked(state)
+
+
+def test_a_process_that_still_builds_its_first_session_has_a_status_of_its_own(
+    tmp_path: Path, config: DeviceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, release, state = threading.Event(), threading.Event(), tmp_path / "state"
+    write_status(state, DeviceStatus(time_s=0.0, pid=1, running=True, frames=7))
+    real = OnnxEngine.build
+
+    def takes_long(engine: OnnxEngine, values: SlotValues) -> OnnxSession:
+        release.wait(30)
+        return real(engine, values)
+
+    monkeypatch.setattr(OnnxEngine, "build", takes_long)
+    config = replace(config, output=OutputSection(status_every_s=0.05))
+    thread = threading.Thread(target=Daemon(config, stop).run)
+    thread.start()
+    try:
+        seen: set[float] = set()
+        deadline_s = time.monotonic() + 20
+        while len(seen) < 3:
+            assert time.monotonic() < deadline_s, "the status of a dead process is shown"
+            status = read_status(state)
+            if status.pid == os.getpid():
+                assert (status.running, status.frames) == (True, 0)
+                seen.add(status.time_s)
+            time.sleep(0.02)
+    finally:
+        stop.set()
+        release.set()
+        thread.join(30)
+    assert not read_status(state).running
 
 
 def test_a_budget_that_no_frame_fits_into_is_told_at_the_start(
