@@ -39,14 +39,16 @@ class StateLock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._take()
-            os.ftruncate(self._file, 0)
-            os.write(self._file, f"{os.getpid()}\n".encode())
         except OSError as error:
             self._release()
             raise TransportError(f"{self._path}: cannot be locked: {error}") from error
         except ConfigError:
             self._release()
             raise
+        # For people: a full disk takes no process id, and keeps no model from running.
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"{os.getpid()}\n".encode())
         return self
 
     def _take(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.io.lock import StateLock, is_locked
+from tests.device import disk
 
 _HOLD = """
 import sys, time
@@ -52,3 +53,11 @@ def test_a_place_that_cannot_hold_a_file_is_a_transport_error(tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(TransportError, match="lock"), StateLock(tmp_path / "file"):
         pass
+
+
+def test_a_full_disk_takes_no_pid_but_the_lock_holds(tmp_path: Path) -> None:
+    with disk.full(0), StateLock(tmp_path):
+        assert is_locked(tmp_path)
+        with pytest.raises(ConfigError, match="process unknown:"), StateLock(tmp_path):
+            pass
+    assert not is_locked(tmp_path)
