@@ -88,10 +88,10 @@ class Daemon:
         with StateLock(self._state_dir):
             with ExitStack() as stack:
                 start = self._open(stack)
-                # From here on the status is this process's, however long its first session takes.
-                self._reporter.write_if_due(self._watched, _now())
                 self._builder.start()
                 self._performer.perform(self._core.start(_now()))
+                # From here on the status is this process's, however long its first session takes.
+                self._reporter.write_if_due(self._watched, _now())
                 self._performer.drain(_now())
                 if self._await_first_generation():
                     self._score_all(start)

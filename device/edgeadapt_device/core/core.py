@@ -201,8 +201,9 @@ class DeviceCore:
         return (patch or "")[:12] or "base"
 
     def _generation(self) -> str:
+        """What scores frames; before the first session is built, what it is built for."""
         running = self.adaptation.generations.running
-        return self._name(running.patch if running is not None else None)
+        return self._name(running.patch if running is not None else self.adaptation.running.digest)
 
     def _on_connected(self, max_packet_bytes: int, now: Instant) -> list[Effect]:
         self._uploads.delivery.connect(max_packet_bytes, now)

@@ -115,3 +115,12 @@ def test_when_the_clouds_base_cannot_be_built_at_the_start_what_ran_before_is_ne
     bench.handle(GenerationFailed(bench.token, "no memory"))
     bench.ready()
     assert bench.core.view(bench.now).generation == sha256_hex(first)[:12]
+
+
+def test_before_the_first_session_a_device_names_the_generation_that_it_comes_back_with(tiny: Bundle) -> None:
+    before, envelope = confirmed(tiny)
+    commit = before.core.commit()
+    assert isinstance(commit, CommitState)
+    after = Bench(tiny, commit)
+    assert not after.core.ready
+    assert after.core.view(after.now).generation == sha256_hex(envelope)[:12]
