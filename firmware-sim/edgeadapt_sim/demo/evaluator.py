@@ -74,7 +74,9 @@ class Evaluator:
     def line(self, traffic: Traffic, patch_names: Mapping[str, str]) -> DeviceLine:
         """The device now; `patch_names` says what to call a generation."""
         count = max(self.count, 1)
-        last = self._events[-1] if self._events else None
+        generation = patch_names.get(self._tail.generation, self._tail.generation)
+        # What was last said of the patch that runs; words about another one would be misread here.
+        said = (event.kind for event in reversed(self._events) if event.patch == generation)
         return DeviceLine(
             name=self.name,
             domain=self._names[int(self._domains[count - 1])],
@@ -86,8 +88,8 @@ class Evaluator:
             uploaded=traffic.uploaded,
             bytes_up=traffic.bytes_up,
             bytes_down=traffic.bytes_down,
-            generation=patch_names.get(self._tail.generation, self._tail.generation),
-            state=last.kind if last else "",
+            generation=generation,
+            state=next(said, ""),
         )
 
     def traffic(self, uploaded: int, bytes_up: int, bytes_down: int) -> Traffic:

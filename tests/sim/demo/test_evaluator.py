@@ -76,6 +76,7 @@ def test_follows_the_predictions_and_scores_them(prepared: Prepared) -> None:
     assert record.correct["loop"].tolist() == [True] * 60 + [False] * 20
     assert (record.events[0].frame, record.events[0].patch) == (79, "c #3")
     line = evaluator.line(traffic, {"base": "as installed"})
-    assert (line.domain, line.flagged, line.state) == ("fog:5", 40, "trial")
-    assert line.generation == "as installed"
+    assert (line.domain, line.flagged, line.generation) == ("fog:5", 40, "as installed")
+    assert line.state == ""  # what was said is about another patch
+    assert evaluator.line(traffic, {"base": "c #3"}).state == "trial"
     assert line.accuracy["loop"] == pytest.approx(0.75)
