@@ -1,9 +1,10 @@
-"""The report as tables for a terminal (rich). Reading it is in `io.report`."""
+"""The report as tables for a terminal of 80 columns and more (rich). Reading it is in `io.report`."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -20,15 +21,16 @@ def render(report: Report, console: Console | None = None) -> None:
     for table in (_cohorts(report), _devices(report), _jobs(report), _patches(report)):
         if table.row_count:
             out.print(table)
+    _evidence(report, out)
     if report.quarantine:
         counts = ", ".join(f"{reason} {count}" for reason, count in report.quarantine.items())
         out.print(f"quarantined messages: {counts}")
 
 
 def _cohorts(report: Report) -> Table:
-    table = Table(title="Cohorts", title_justify="left")
-    for name in ("cohort", "devices there now", "samples", "last serial", "stable", "under way"):
-        table.add_column(name)
+    table = _table("Cohorts")
+    for name in ("cohort", "devices now", "samples", "serial", "stable", "under way"):
+        table.add_column(name, no_wrap=name in ("cohort", "made", "last heard"))
     for row in report.cohorts:
         table.add_row(
             row.cohort,
@@ -42,9 +44,9 @@ def _cohorts(report: Report) -> Table:
 
 
 def _devices(report: Report) -> Table:
-    table = Table(title="Devices", title_justify="left")
+    table = _table("Devices")
     for name in ("device", "online", "cohort", "segment", "generation", "samples", "last heard"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name in ("cohort", "made", "last heard"))
     for row in report.devices:
         table.add_row(
             row.device,
@@ -59,22 +61,36 @@ def _devices(report: Report) -> Table:
 
 
 def _jobs(report: Report) -> Table:
-    table = Table(title="Jobs", title_justify="left")
-    for name in ("job", "cohort", "strategy", "samples", "seconds", "result", "gate"):
-        table.add_column(name)
+    table = _table("Jobs")
+    for name in ("job", "cohort", "strategy", "samples", "seconds", "result"):
+        table.add_column(name, no_wrap=name in ("cohort", "made", "last heard"))
     for row in report.jobs:
-        result = row.state if not row.serial else f"{row.state} as serial {row.serial}"
-        gate = "\n".join(map(_check, row.evidence)) or row.note or "-"
+        refused = ", ".join(entry.check for entry in row.evidence if not entry.passed)
+        why = refused or (row.note if row.state in ("failed", "abandoned") else "")
+        result = f"{row.state} as serial {row.serial}" if row.serial else row.state
         table.add_row(
-            str(row.job), row.cohort, row.strategy, str(row.samples), f"{row.seconds:.1f}", result, gate
+            str(row.job),
+            row.cohort,
+            row.strategy,
+            str(row.samples),
+            f"{row.seconds:.1f}",
+            f"{result}: {why}" if why else result,
         )
     return table
 
 
+def _evidence(report: Report, out: Console) -> None:
+    """What the gate saw in the newest judged job of every cohort, one check a line."""
+    for row in {row.cohort: row for row in report.jobs if row.evidence}.values():
+        out.print(f"[bold]Gate, {row.cohort}, job {row.job}[/]")
+        for entry in row.evidence:
+            out.print(f"  {_check(entry)}", highlight=False)
+
+
 def _patches(report: Report) -> Table:
-    table = Table(title="Patches", title_justify="left")
-    for name in ("cohort", "serial", "stage", "made", "bytes", "canary", "devices", "note"):
-        table.add_column(name)
+    table = _table("Patches")
+    for name in ("cohort", "serial", "stage", "made", "bytes", "devices", "note"):
+        table.add_column(name, no_wrap=name in ("cohort", "made", "last heard"))
     for row in report.patches:
         devices = ", ".join(f"{count} {state}" for state, count in sorted(row.outcomes.items()))
         table.add_row(
@@ -83,11 +99,21 @@ def _patches(report: Report) -> Table:
             row.stage,
             _clock(row.created_s),
             str(row.size_bytes),
-            row.canary or "-",
             devices or "-",
             row.note or "-",
         )
     return table
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def _check(evidence: Evidence) -> str:
@@ -101,4 +127,4 @@ def _serial(serial: int) -> str:
 
 
 def _clock(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s).strftime("%Y-%m-%d %H:%M:%S") if wall_s else "-"
+    return datetime.fromtimestamp(wall_s).strftime("%m-%d %H:%M:%S") if wall_s else "-"

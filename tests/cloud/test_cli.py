@@ -71,7 +71,7 @@ def test_status_in_words_names_what_matters(tmp_path: Path) -> None:
     text = run("status", "--config", configured(tmp_path)).stdout
     for word in ("not running", "8 samples", "cam-1", "malformed 1", "Cohorts", "Jobs", "Patches"):
         assert word in text
-    assert cohort[:8] in text
+    assert text.count(cohort) >= 4  # in full at 80 columns, in every table
 
 
 def test_status_shows_why_a_gate_refused(tmp_path: Path) -> None:
@@ -83,6 +83,9 @@ def test_status_shows_why_a_gate_refused(tmp_path: Path) -> None:
     (job,) = msgspec.json.decode(result.stdout, type=Report).jobs
     assert (job.state, job.serial) == ("refused", 0)
     assert job.evidence[0].detail == "worse than statistics only"
+    text = run("status", "--config", configured(tmp_path)).stdout
+    assert f"refused: {job.evidence[0].check}" in " ".join(text.split())
+    assert "worse than statistics only" in text
 
 
 def test_rollback_is_carried_out_by_the_service(tmp_path: Path) -> None:
