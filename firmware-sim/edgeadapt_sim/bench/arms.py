@@ -26,7 +26,7 @@ from edgeadapt_cloud.local import LocalCloud
 from edgeadapt_device.config import DeviceConfig, DeviceSection
 from edgeadapt_device.local import LocalDevice
 from edgeadapt_sim.bench.pair import Pair
-from edgeadapt_sim.demo.shadows import Shadows
+from edgeadapt_sim.demo.watch.shadows import Shadows
 
 BASELINES = ("frozen", "statistics")
 PACE = 30.0  # frames per second of virtual time

@@ -20,7 +20,7 @@ from edgeadapt.errors import ConfigError
 from edgeadapt_cloud.adapt.strategies import STRATEGIES as KNOWN
 from edgeadapt_models.compile import compile_pretrained
 from edgeadapt_models.data import RenderedStream, Segment, StreamSpec, load, render
-from edgeadapt_models.data.domain import parse_domain
+from edgeadapt_models.data.streams.domain import parse_domain
 from edgeadapt_sim.accuracy import stretches_of
 from edgeadapt_sim.bench.arms import ArmResult, run_baselines, run_loop
 from edgeadapt_sim.bench.figures import ArmRow, Claim, PatchRow, Truth, Truths, arm_row, claims, patch_rows

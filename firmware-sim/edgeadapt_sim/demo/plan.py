@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate, cycle, islice
 
 from edgeadapt.errors import ConfigError
-from edgeadapt_models.data.stream import Segment, StreamSpec
+from edgeadapt_models.data.streams.stream import Segment, StreamSpec
 from edgeadapt_sim.broker import BrokerKind
 
 # Two devices meet fog first and teach the third; contrast goes the other way round. Each sequence comes

@@ -17,16 +17,16 @@ from rich.console import Console
 
 from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_cloud.io.report import read_report
-from edgeadapt_models.data.stream_files import FRAMES_FILE
+from edgeadapt_models.data.streams.files import FRAMES_FILE
 from edgeadapt_sim.broker import Broker
-from edgeadapt_sim.demo import gather
 from edgeadapt_sim.demo.finish import last_words, write_files
 from edgeadapt_sim.demo.folder import held
-from edgeadapt_sim.demo.observer import Observer
 from edgeadapt_sim.demo.plan import DemoPlan
 from edgeadapt_sim.demo.screen import LiveScreen, PlainScreen, Screen
 from edgeadapt_sim.demo.session import Session
 from edgeadapt_sim.demo.setup import FLEET, DevicePaths, Prepared, configure, prepare
+from edgeadapt_sim.demo.watch import gather
+from edgeadapt_sim.demo.watch.observer import Observer
 from edgeadapt_sim.processes import Child, Children, terminate_as_interrupt
 from edgeadapt_sim.records import RunRecord
 

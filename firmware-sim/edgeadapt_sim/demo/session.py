@@ -9,14 +9,14 @@ import time
 
 from edgeadapt.errors import ConfigError
 from edgeadapt_cloud.io.report import Report, read_report
-from edgeadapt_sim.demo import gather
-from edgeadapt_sim.demo.evaluator import Evaluator
-from edgeadapt_sim.demo.ledger import Ledger
-from edgeadapt_sim.demo.observer import Observer
 from edgeadapt_sim.demo.plan import DemoPlan
 from edgeadapt_sim.demo.screen import Screen
 from edgeadapt_sim.demo.setup import Prepared
 from edgeadapt_sim.demo.view import Scene
+from edgeadapt_sim.demo.watch import gather
+from edgeadapt_sim.demo.watch.evaluator import Evaluator
+from edgeadapt_sim.demo.watch.ledger import Ledger
+from edgeadapt_sim.demo.watch.observer import Observer
 from edgeadapt_sim.records import DeviceRecord, Traffic
 
 _CATCH_UP_S = 0.08  # per device and turn: the view stays alive while the baselines follow

@@ -19,7 +19,7 @@ from edgeadapt_cloud.adapt.strategies import STRATEGIES
 from edgeadapt_cloud.io import keys
 from edgeadapt_models.compile import compile_pretrained
 from edgeadapt_models.data import Dataset, StreamSpec, load, render
-from edgeadapt_models.data.stream_files import SPEC_FILE, read, write
+from edgeadapt_models.data.streams.files import SPEC_FILE, read, write
 from edgeadapt_models.zoo import weights_card
 from edgeadapt_sim.demo.folder import own
 from edgeadapt_sim.demo.plan import DemoPlan, streams

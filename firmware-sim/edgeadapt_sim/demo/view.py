@@ -1,6 +1,6 @@
 """What the demo shows while it runs: values, their drawing with rich, and plain lines for a log.
 
-Pure: everything here is a function of a `Scene`. Who fills it is `demo.watch`; who refreshes the
+Pure: everything here is a function of a `Scene`. Who fills it is `demo.session`; who refreshes the
 terminal is `demo.run`.
 """
 

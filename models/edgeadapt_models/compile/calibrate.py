@@ -14,8 +14,8 @@ from edgeadapt import scoring, signature
 from edgeadapt.bundle import Calibration, Manifest
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.export import OUTPUTS
-from edgeadapt_models.compile.probe import PROBE_OUTPUTS
+from edgeadapt_models.compile.graph.export import OUTPUTS
+from edgeadapt_models.compile.graph.probe import PROBE_OUTPUTS
 from edgeadapt_models.compile.runtime import Runner, to_input
 
 QUANTILES = 65

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeadapt.errors import CompileError
-from edgeadapt_models.compile.norms import describe_modules, record_norm_inputs
+from edgeadapt_models.compile.graph.norms import describe_modules, record_norm_inputs
 
 
 def check_calibration_data(

@@ -37,13 +37,13 @@ from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.calibrate import calibrate
 from edgeadapt_models.compile.check import check_calibration_data, check_outputs
-from edgeadapt_models.compile.export import export_graph
-from edgeadapt_models.compile.norms import NormSite, describe_modules, find_norm_sites, read_values
+from edgeadapt_models.compile.graph.export import export_graph
+from edgeadapt_models.compile.graph.norms import NormSite, describe_modules, find_norm_sites, read_values
+from edgeadapt_models.compile.graph.probe import probe_suffix
+from edgeadapt_models.compile.graph.slots import make_slots, norm_layers
+from edgeadapt_models.compile.graph.wire_walk import initializer_spans
 from edgeadapt_models.compile.parity import ParityFigure, check_parity
-from edgeadapt_models.compile.probe import probe_suffix
 from edgeadapt_models.compile.runtime import to_input
-from edgeadapt_models.compile.slots import make_slots, norm_layers
-from edgeadapt_models.compile.wire_walk import initializer_spans
 from edgeadapt_models.compile.write import write_folder
 
 MODEL_NAME = "model.onnx"

@@ -19,9 +19,9 @@ from torch import nn
 from edgeadapt.bundle import Artifact, SlotValues, materialise
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.export import OUTPUTS
-from edgeadapt_models.compile.norms import NormSite, record_norm_inputs, write_values
-from edgeadapt_models.compile.probe import PROBE_OUTPUTS
+from edgeadapt_models.compile.graph.export import OUTPUTS
+from edgeadapt_models.compile.graph.norms import NormSite, record_norm_inputs, write_values
+from edgeadapt_models.compile.graph.probe import PROBE_OUTPUTS
 from edgeadapt_models.compile.runtime import Runner
 
 TOLERANCE = 1e-4

@@ -9,7 +9,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.export import INPUT
+from edgeadapt_models.compile.graph.export import INPUT
 
 _RUNTIME_ERRORS = (
     runtime_errors.Fail,

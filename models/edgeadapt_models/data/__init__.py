@@ -7,7 +7,7 @@ and pillow: training code imports this package, this package never imports torch
 from edgeadapt_models.data.base import Dataset
 from edgeadapt_models.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from edgeadapt_models.data.registry import load, names
-from edgeadapt_models.data.stream import RenderedStream, Segment, StreamSpec, parse_segments, render
+from edgeadapt_models.data.streams.stream import RenderedStream, Segment, StreamSpec, parse_segments, render
 
 __all__ = [
     "CORRUPTIONS",

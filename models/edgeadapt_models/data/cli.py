@@ -12,8 +12,8 @@ from edgeadapt_models.data.base import Dataset
 from edgeadapt_models.data.corruptions import CORRUPTIONS
 from edgeadapt_models.data.registry import listings, load
 from edgeadapt_models.data.sheet import contact_sheet
-from edgeadapt_models.data.stream import RenderedStream, StreamSpec, parse_segments, render
-from edgeadapt_models.data.stream_files import write
+from edgeadapt_models.data.streams.files import write
+from edgeadapt_models.data.streams.stream import RenderedStream, StreamSpec, parse_segments, render
 
 _root = click.option(
     "--root",

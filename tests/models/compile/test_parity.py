@@ -9,7 +9,7 @@ import torch
 from edgeadapt.bundle import Artifact, Bundle
 from edgeadapt.errors import CompileError
 from edgeadapt_models.compile import ParityFigure, tiny_images, tiny_module
-from edgeadapt_models.compile.norms import find_norm_sites, read_values, record_norm_inputs
+from edgeadapt_models.compile.graph.norms import find_norm_sites, read_values, record_norm_inputs
 from edgeadapt_models.compile.parity import TOLERANCE, check_parity
 from edgeadapt_models.compile.runtime import to_input
 from edgeadapt_models.compile.tiny import TinyNet

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from edgeadapt.errors import CompileError
-from edgeadapt_models.compile.wire_walk import initializer_spans
+from edgeadapt_models.compile.graph.wire_walk import initializer_spans
 
 
 def model(*tensors: onnx.TensorProto) -> bytes:

@@ -13,7 +13,7 @@ from edgeadapt.errors import ConfigError
 from edgeadapt_models.data import CORRUPTIONS, fashion_mnist
 from edgeadapt_models.data.cli import group, read_spec
 from edgeadapt_models.data.locations import CIFAR10_VARIABLE
-from edgeadapt_models.data.stream_files import read
+from edgeadapt_models.data.streams.files import read
 from tests.models.data.test_fashion_mnist import fill as fill_fashion
 from tests.models.data.test_image_folder import fill, put
 

@@ -3,7 +3,7 @@
 import pytest
 
 from edgeadapt.errors import ConfigError
-from edgeadapt_models.data.domain import Condition, parse_domain
+from edgeadapt_models.data.streams.domain import Condition, parse_domain
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from edgeadapt_models.data import (
     parse_segments,
     render,
 )
-from edgeadapt_models.data.stream import NO_CORRUPTION
+from edgeadapt_models.data.streams.stream import NO_CORRUPTION
 
 
 def stream(toy: Dataset, segments: Sequence[Segment], seed: int = 0) -> RenderedStream:

@@ -7,7 +7,7 @@ import pytest
 
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.data import Dataset, Segment, StreamSpec, parse_segments, render
-from edgeadapt_models.data.stream_files import FRAMES_FILE, SPEC_FILE, TRUTH_FILE, read, write
+from edgeadapt_models.data.streams.files import FRAMES_FILE, SPEC_FILE, TRUTH_FILE, read, write
 
 
 def test_what_was_written_is_read(toy: Dataset, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from edgeadapt.config import parse
 from edgeadapt.errors import TransportError
 from edgeadapt.wire import Outcome
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_models.data.stream_files import read
-from edgeadapt_sim.demo.evaluator import Evaluator
+from edgeadapt_models.data.streams.files import read
 from edgeadapt_sim.demo.plan import DemoPlan
 from edgeadapt_sim.demo.setup import Prepared, configure, prepare
-from edgeadapt_sim.demo.shadows import Shadows, baseline_config
+from edgeadapt_sim.demo.watch.evaluator import Evaluator
+from edgeadapt_sim.demo.watch.shadows import Shadows, baseline_config
 from edgeadapt_sim.records import Traffic
 
 PLAN = DemoPlan(devices=1, seconds=12, frames_per_second=30)

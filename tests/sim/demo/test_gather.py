@@ -6,7 +6,7 @@ import numpy as np
 
 from edgeadapt.patch import Evidence
 from edgeadapt_cloud.io.report import CohortReport, JobReport, PatchReport, Report
-from edgeadapt_sim.demo import gather
+from edgeadapt_sim.demo.watch import gather
 
 PASSED = JobReport(
     1, "c", "anchored", "published", 200, 0.0, 8.0, 1, "", (Evidence("gain", 0.02, 0.0, True),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeadapt.wire import Assign, Outcome, Status, encode
 from edgeadapt.wire.topics import down, patch, up
-from edgeadapt_sim.demo.ledger import Ledger
+from edgeadapt_sim.demo.watch.ledger import Ledger
 
 
 def assign(cohort: str, channel: str = "stable") -> bytes:

@@ -12,7 +12,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from edgeadapt.errors import TransportError
 from edgeadapt.wire.topics import up
 from edgeadapt_sim.broker import Broker, free_port
-from edgeadapt_sim.demo.observer import Observer
+from edgeadapt_sim.demo.watch.observer import Observer
 
 
 @pytest.mark.integration

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeadapt.errors import TransportError
-from edgeadapt_sim.demo.predictions import NOT_SCORED, PredictionsTail
+from edgeadapt_sim.demo.watch.predictions import NOT_SCORED, PredictionsTail
 
 
 def test_takes_whole_lines_only_and_counts_in_one_piece(tmp_path: Path) -> None:

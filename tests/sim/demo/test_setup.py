@@ -12,7 +12,7 @@ from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.wiring import read_config
 from edgeadapt_device.config import DeviceConfig, check
 from edgeadapt_models.data import StreamSpec
-from edgeadapt_models.data.stream_files import read
+from edgeadapt_models.data.streams.files import read
 from edgeadapt_sim.demo.plan import DemoPlan, streams
 from edgeadapt_sim.demo.setup import Prepared, configure, prepare
 

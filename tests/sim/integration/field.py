@@ -18,7 +18,7 @@ from edgeadapt_cloud.io.report import Report, read_report
 from edgeadapt_cloud.io.store import DATABASE_NAME
 from edgeadapt_device.status import DeviceStatus, read_status
 from edgeadapt_models.data import Segment, StreamSpec, load, render
-from edgeadapt_models.data.stream_files import write
+from edgeadapt_models.data.streams.files import write
 from edgeadapt_sim.broker import Broker
 from edgeadapt_sim.demo.plan import DemoPlan
 from edgeadapt_sim.demo.setup import Prepared, configure, prepare

@@ -20,7 +20,7 @@ from torch.jit._trace import TracerWarning
 
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.norms import NormSite, describe_modules, other_norms
+from edgeadapt_models.compile.graph.norms import NormSite, describe_modules, other_norms
 
 INPUT = "input"
 OUTPUTS = ("logits", "embedding")

@@ -17,7 +17,7 @@ from edgeadapt.bundle import NormLayer, Slot
 from edgeadapt.bundle.manifest import SlotKind
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.norms import NormSite
+from edgeadapt_models.compile.graph.norms import NormSite
 
 
 def norm_layers(sites: tuple[NormSite, ...]) -> tuple[NormLayer, ...]:

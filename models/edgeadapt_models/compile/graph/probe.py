@@ -11,8 +11,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from edgeadapt_models.compile.export import norm_nodes
-from edgeadapt_models.compile.norms import NormSite
+from edgeadapt_models.compile.graph.export import norm_nodes
+from edgeadapt_models.compile.graph.norms import NormSite
 
 PROBE_OUTPUTS = ("probe_mean", "probe_mean_square")
 

@@ -16,12 +16,12 @@ from edgeadapt.config import parse
 from edgeadapt.errors import TransportError
 from edgeadapt.wire import Outcome
 from edgeadapt_device.config import DeviceConfig, check
-from edgeadapt_models.data.stream_files import read
+from edgeadapt_models.data.streams.files import read
 from edgeadapt_sim.accuracy import RUNNING_WINDOW, stretches_of
-from edgeadapt_sim.demo.predictions import PredictionsTail
 from edgeadapt_sim.demo.setup import DevicePaths
-from edgeadapt_sim.demo.shadows import BASELINES, Shadows
 from edgeadapt_sim.demo.view import DeviceLine
+from edgeadapt_sim.demo.watch.predictions import PredictionsTail
+from edgeadapt_sim.demo.watch.shadows import BASELINES, Shadows
 from edgeadapt_sim.records import METHODS, BoolArray, DeviceRecord, Method, PatchEvent, Traffic
 
 _HISTORY = 40  # points of the live history

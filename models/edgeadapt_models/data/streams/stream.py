@@ -5,7 +5,7 @@ every block of ``BLOCK`` frames of a segment draws from generators seeded by (se
 corruption, severity), so nothing depends on how the work is cut or on what came before. A domain that
 returns has the same name and new randomness.
 
-Not here: files (``stream_files``), the grammar of domains (``domain``).
+Not here: files on disk (``files``), the grammar of domains (``domain``).
 """
 
 import math
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.data.base import Dataset
 from edgeadapt_models.data.corruptions import CORRUPTIONS, corrupt
-from edgeadapt_models.data.domain import Domain, parse_domain
-from edgeadapt_models.data.sampling import Deck, Indices, in_runs
+from edgeadapt_models.data.streams.domain import Domain, parse_domain
+from edgeadapt_models.data.streams.sampling import Deck, Indices, in_runs
 
 BLOCK = 256
 NO_CORRUPTION = -1

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from edgeadapt.errors import ConfigError
-from edgeadapt_models.data.stream import RenderedStream, StreamSpec
+from edgeadapt_models.data.streams.stream import RenderedStream, StreamSpec
 
 FRAMES_FILE = "frames.npy"
 TRUTH_FILE = "truth.npz"

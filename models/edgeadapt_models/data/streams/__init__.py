@@ -1,0 +1,1 @@
+"""Streams of domains: their grammar (`domain`), pictures (`sampling`), rendering (`stream`) and `files`."""
