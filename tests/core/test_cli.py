@@ -18,20 +18,18 @@ def test_help_lists_the_parts_without_importing_them() -> None:
         assert f"\n  {name}" in result.output
 
 
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("package", "command"),
+    [("torch", "model"), ("PIL", "data")],
+    ids=["missed when the command runs", "missed by the whole part"],
+)
+def test_a_missing_package_names_the_extra(
+    package: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.startswith("edgeadapt_models")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    result = CliRunner().invoke(cli, ["model", "list"])
-    assert result.exit_code != 0
-    assert "pip install 'edgeadapt[cloud]'" in result.output
-
-
-def test_a_missing_package_of_the_whole_part_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("edgeadapt_models")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "PIL", None)
-    result = CliRunner().invoke(cli, ["data", "list"])
+    monkeypatch.setitem(sys.modules, package, None)
+    result = CliRunner().invoke(cli, [command, "list"])
     assert result.exit_code != 0
     assert "pip install 'edgeadapt[cloud]'" in result.output
 

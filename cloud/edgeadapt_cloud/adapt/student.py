@@ -59,11 +59,6 @@ class Student:
         for parameter in self.affine_parameters():
             parameter.requires_grad_(True)
 
-    @property
-    def keeps_statistics(self) -> bool:
-        """True when some norm layer has running statistics (BatchNorm)."""
-        return any(layer.mean for layer in self._layers)
-
     def affine_parameters(self) -> list[nn.Parameter]:
         """Scales and biases of all norm layers, in graph order."""
         names = [name for layer in self._layers for name in (layer.scale, layer.bias)]

@@ -64,5 +64,4 @@ class Note:
 
 
 Effect = CommitMessage | Save | ForgetCohort | Quarantine | Publish | StartJob | Note
-StoreEffect = CommitMessage | Save | ForgetCohort | Quarantine
 OutboundEffect = Publish | StartJob | Note

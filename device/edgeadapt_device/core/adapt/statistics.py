@@ -33,12 +33,12 @@ class OwnStatistics:
     def __init__(self, bundle: Bundle, config: StatisticsConfig) -> None:
         self._manifest = bundle.manifest
         self._config = config
-        self._source = (bundle.calibration.norm_mean, bundle.calibration.norm_var)
-        self._estimator = NormEstimator(*self._source, config)
+        source = (bundle.calibration.norm_mean, bundle.calibration.norm_var)
+        self._estimator = NormEstimator(*source, config)
         #: Updates since this object was made; `revision` counts those under the patch in force.
         self.updates = 0
         self._history: deque[tuple[FloatArray, FloatArray]] = deque(maxlen=_SETTLED_LAG)
-        self.restart("", *self._source)
+        self.restart("", *source)
         #: False when nothing in the model, or in the configuration, lets statistics move it.
         self.moves_model = config.enabled and bundle.manifest.has_statistics
 
@@ -55,10 +55,6 @@ class OwnStatistics:
         """The patch in force has another digest from now on, and the same values."""
         if self.patch == old:
             self.patch = new
-
-    def restart_from_source(self) -> None:
-        """Forget everything measured: a new domain under the base."""
-        self.restart("", *self._source)
 
     def add(self, mean: FloatArray, mean_square: FloatArray, patch: str) -> None:
         """Take one probed frame's moments [P], measured under `patch`."""
