@@ -21,7 +21,8 @@ class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of [N, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        result: Tensor = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return result
 
 
 class Block(nn.Module):
@@ -39,7 +40,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         y = self.gamma * self.pwconv2(self.act(self.pwconv1(y)))
-        return x + y.permute(0, 3, 1, 2)
+        result: Tensor = x + y.permute(0, 3, 1, 2)
+        return result
 
 
 class ConvNeXt(nn.Module):

@@ -1,8 +1,8 @@
 """Inverted residuals with linear bottlenecks: MobileNetV2 and EfficientNet-Lite0.
 
 MobileNetV2 is Sandler et al. 2018 (arXiv 1801.04381), table 2. EfficientNet-Lite0 is EfficientNet-B0 (Tan
-& Le 2019, arXiv 1905.11946, table 1) without squeeze-and-excitation, with ReLU6 for swish, and with a stem and a
-last layer whose width and depth are not scaled. Both clip activations at 6.
+& Le 2019, arXiv 1905.11946, table 1) without squeeze-and-excitation, with ReLU6 for swish, and with a stem
+and a last layer whose width and depth are not scaled. Both clip activations at 6.
 """
 
 from __future__ import annotations

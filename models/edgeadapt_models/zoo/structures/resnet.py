@@ -3,7 +3,8 @@
 `resnet18` has BatchNorm behind every convolution, `resnet18_group` GroupNorm (Wu & He 2018, arXiv
 1803.08494), `resnet18_instance` InstanceNorm with affine parameters (Ulyanov et al. 2016, arXiv 1607.08022),
 and `preact_resnet18` has BatchNorm and ReLU in front of every convolution (He et al. 2016, arXiv 1603.05027),
-where no norm layer can be folded into the convolution before it. The small CIFAR networks are in `zoo.residual`.
+where no norm layer can be folded into the convolution before it. The small CIFAR networks are in
+`zoo.residual`.
 """
 
 from __future__ import annotations

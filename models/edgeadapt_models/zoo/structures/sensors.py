@@ -1,8 +1,8 @@
 """Networks whose input is no image: a series of sensor readings, and a spectrogram.
 
 `series_fcn` is the fully convolutional network of Wang, Yan & Oates 2017 (arXiv 1611.06455) for [N, C, L]
-with odd kernels (7, 5, 3), so that padding is symmetric. `ds_cnn` is the depthwise-separable keyword spotter of
-Zhang et al. 2017 (arXiv 1711.07128) in MLPerf Tiny's size (Banbury et al. 2021, arXiv 2106.07597), for
+with odd kernels (7, 5, 3), so that padding is symmetric. `ds_cnn` is the depthwise-separable keyword spotter
+of Zhang et al. 2017 (arXiv 1711.07128) in MLPerf Tiny's size (Banbury et al. 2021, arXiv 2106.07597), for
 [N, 1, mels, frames].
 """
 
