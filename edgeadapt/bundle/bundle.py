@@ -15,13 +15,17 @@ import numpy.typing as npt
 
 from edgeadapt.bundle.calibration import Calibration
 from edgeadapt.bundle.fit import check_fit
+from edgeadapt.bundle.inversion import MomentInversion
 from edgeadapt.bundle.manifest import FORMAT_VERSION, Artifact, FileDigest, Manifest, Slot, decode_manifest
-from edgeadapt.bundle.materialise import SlotValues, materialise, read_slots
+from edgeadapt.bundle.materialise import SlotValues, base_values, materialise
 from edgeadapt.digest import sha256_hex
-from edgeadapt.errors import BundleError
+from edgeadapt.errors import BundleError, WireError
+from edgeadapt.tensors import decode_tensors
 
 MANIFEST_NAME = "manifest.json"
 CALIBRATION_NAME = "calibration.safetensors"
+SLOTS_NAME = "slots.safetensors"
+_MAX_SLOT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,16 @@ class Bundle:
     Attributes:
         digest: SHA-256 (hex) of the manifest's bytes, which hold the digests of all other files.
         manifest: the parsed manifest.
-        files: every file but the manifest, verified.
+        files: every file but the manifest and the slots, verified.
         calibration: the parsed `calibration.safetensors`.
+        slots: base value of every slot, from `slots.safetensors`.
     """
 
     digest: str
     manifest: Manifest
     files: Mapping[str, bytes]
     calibration: Calibration
+    slots: SlotValues
 
     @staticmethod
     def from_files(files: Mapping[str, bytes]) -> Bundle:
@@ -62,39 +68,53 @@ class Bundle:
                 f"{MANIFEST_NAME}: format {manifest.format}, this release reads {FORMAT_VERSION}"
             )
         verified = {entry.name: _verified(files, entry) for entry in manifest.files}
-        if CALIBRATION_NAME not in verified:
-            raise BundleError(f"{MANIFEST_NAME} lists no {CALIBRATION_NAME}")
+        for name in (CALIBRATION_NAME, SLOTS_NAME):
+            if name not in verified:
+                raise BundleError(f"{MANIFEST_NAME} lists no {name}")
         calibration = Calibration.decode(verified[CALIBRATION_NAME])
-        check_fit(manifest, verified, calibration)
-        return Bundle(sha256_hex(raw), manifest, verified, calibration)
+        stored = _stored_slots(verified.pop(SLOTS_NAME))
+        check_fit(manifest, verified, calibration, stored)
+        return Bundle(sha256_hex(raw), manifest, verified, calibration, base_values(manifest.slots, stored))
 
     def slot(self, name: str) -> Slot | None:
         """The slot of that name, or None."""
         return next((slot for slot in self.manifest.slots if slot.name == name), None)
 
-    def artifact(self, runtime: str) -> Artifact:
-        """The artifact for a runtime; raises BundleError that lists those there are."""
+    def artifact(self, runtime: str, precision: str = "float32") -> Artifact:
+        """The artifact for a runtime and precision; raises BundleError that lists those there are."""
         for artifact in self.manifest.artifacts:
-            if artifact.runtime == runtime:
+            if (artifact.runtime, artifact.precision) == (runtime, precision):
                 return artifact
-        known = ", ".join(artifact.runtime for artifact in self.manifest.artifacts) or "none"
-        raise BundleError(f"bundle {self.manifest.name} has no artifact for {runtime}; it has: {known}")
+        known = ", ".join(artifact.title for artifact in self.manifest.artifacts) or "none"
+        raise BundleError(
+            f"bundle {self.manifest.name} has no artifact for {runtime} {precision}; it has: {known}"
+        )
 
     def base_slots(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The base value of every slot, in the slot's shape."""
-        artifact = self.manifest.artifacts[0]
-        flat = read_slots(self.files[artifact.file], artifact)
-        return {slot.name: flat[slot.name].reshape(slot.shape) for slot in self.manifest.slots}
+        """The base value of every slot, in the slot's shape; yours to change."""
+        return {name: value.copy() for name, value in self.slots.items()}
 
-    def fast_model(self, runtime: str, values: SlotValues) -> bytes:
+    def fast_model(self, artifact: Artifact, values: SlotValues) -> bytes:
         """Model bytes that return logits and embedding, with `values` written over the base."""
-        artifact = self.artifact(runtime)
-        return materialise(self.files[artifact.file], artifact, values)
+        data = self.files[artifact.file]
+        return materialise(data, artifact, self.manifest.norm_layers, values, self.slots)
 
-    def probe_model(self, runtime: str, values: SlotValues) -> bytes:
-        """Model bytes that also return the moments of every norm layer's input."""
-        artifact = self.artifact(runtime)
-        return self.fast_model(runtime, values) + self.files[artifact.probe_suffix]
+    def probe_model(self, artifact: Artifact, values: SlotValues) -> bytes:
+        """Model bytes that also return the moments of the norm layers, as `artifact.measured` says."""
+        suffix = self.files[artifact.probe_suffix] if artifact.probe_suffix else b""
+        return self.fast_model(artifact, values) + suffix
+
+    def inversion(self, artifact: Artifact, values: SlotValues) -> MomentInversion:
+        """What turns the probe's moments into those of the layers' inputs, in a session with `values`."""
+        layers = self.manifest.norm_layers
+        return MomentInversion(artifact, layers, self.calibration, {**self.slots, **values})
+
+
+def _stored_slots(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
+    try:
+        return decode_tensors(data, max_bytes=_MAX_SLOT_BYTES)
+    except WireError as error:
+        raise BundleError(f"{SLOTS_NAME}: {error}") from error
 
 
 def _verified(files: Mapping[str, bytes], entry: FileDigest) -> bytes:

@@ -7,33 +7,42 @@ slots, recipes, layers and calibration agree. Whether the model runs is the engi
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from edgeadapt.bundle.calibration import Calibration
-from edgeadapt.bundle.manifest import Artifact, Manifest, NormLayer, Slot
+from edgeadapt.bundle.fit_writes import check_artifact
+from edgeadapt.bundle.manifest import Manifest, NormLayer, Slot
+from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt.errors import BundleError
 
 _MANIFEST = "manifest.json"
 _CALIBRATION = "calibration.safetensors"
-_FLOAT_BYTES = 4
+_SLOTS = "slots.safetensors"
 
 
-def check_fit(manifest: Manifest, files: Mapping[str, bytes], calibration: Calibration) -> None:
+def check_fit(
+    manifest: Manifest, files: Mapping[str, bytes], calibration: Calibration, stored: SlotValues
+) -> None:
     """Raises BundleError that names the file and the field that does not fit."""
     _check_manifest(manifest)
     _check_layers(manifest)
     _check_calibration(manifest, calibration)
+    _check_stored(manifest, stored)
     if not manifest.artifacts:
         raise BundleError(f"{_MANIFEST}: artifacts is empty: there is no model")
-    _check_unique("artifacts", (artifact.runtime for artifact in manifest.artifacts))
+    _check_unique("artifacts", (artifact.title for artifact in manifest.artifacts))
     for artifact in manifest.artifacts:
-        _check_artifact(artifact, manifest.slots, files)
+        check_artifact(artifact, manifest, files)
 
 
 def _check_manifest(manifest: Manifest) -> None:
     spec = manifest.input
-    if min(spec.channels, spec.height, spec.width) < 1:
-        raise BundleError(f"{_MANIFEST}: input: expected channels, height and width of 1 or more")
+    if not 1 <= len(spec.shape) <= 3 or min(spec.shape) < 1:
+        raise BundleError(f"{_MANIFEST}: input: expected one to three axes of 1 or more, got {spec.shape}")
+    if spec.kind == "image" and len(spec.shape) != 3:
+        raise BundleError(f"{_MANIFEST}: input: an image has (C, H, W), got {spec.shape}")
     if not manifest.classes or manifest.embedding_dim < 1:
         raise BundleError(f"{_MANIFEST}: classes and embedding_dim: expected 1 or more")
     if not manifest.norm_layers:
@@ -102,27 +111,17 @@ def _check_calibration(manifest: Manifest, calibration: Calibration) -> None:
             raise BundleError(f"{_CALIBRATION}: {field} holds a negative value")
 
 
-def _check_artifact(artifact: Artifact, slots: Collection[Slot], files: Mapping[str, bytes]) -> None:
-    for file in (artifact.file, artifact.probe_suffix):
-        if file not in files:
-            raise BundleError(f"{_MANIFEST}: artifact {artifact.file} lists a file that is not there: {file}")
-    recipes = {recipe.slot: recipe for recipe in artifact.recipes}
-    if set(recipes) != {slot.name for slot in slots} or len(recipes) != len(artifact.recipes):
-        raise BundleError(f"{artifact.file}: its write recipes do not cover the slots")
-    for slot in slots:
-        recipe, size_bytes = recipes[slot.name], _FLOAT_BYTES * math.prod(slot.shape)
-        if recipe.length != size_bytes:
+def _check_stored(manifest: Manifest, stored: SlotValues) -> None:
+    slots = {slot.name: slot for slot in manifest.slots}
+    for name, value in stored.items():
+        slot = slots.get(name)
+        if slot is None:
+            raise BundleError(f"{_SLOTS}: there is no slot {name!r} in {_MANIFEST}")
+        if value.dtype != np.float32 or value.shape != slot.shape or not np.isfinite(value).all():
             raise BundleError(
-                f"{artifact.file}: the write recipe of {slot.name} has length {recipe.length}, "
-                f"its shape {slot.shape} takes {size_bytes} bytes"
+                f"{_SLOTS}: {name} must be finite float32 of shape {slot.shape}, "
+                f"got {value.dtype} {value.shape}"
             )
-    end = 0
-    for recipe in sorted(artifact.recipes, key=lambda recipe: recipe.offset):
-        if recipe.offset < 0 or recipe.offset + recipe.length > len(files[artifact.file]):
-            raise BundleError(f"{artifact.file}: the write recipe of {recipe.slot} points outside the file")
-        if recipe.offset < end:
-            raise BundleError(f"{artifact.file}: the write recipe of {recipe.slot} overlaps another one")
-        end = recipe.offset + recipe.length
 
 
 def _check_unique(field: str, names: Iterable[str]) -> None:

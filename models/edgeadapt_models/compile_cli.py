@@ -59,7 +59,7 @@ def inspect_command(bundle: Path) -> None:
     for table in (summary_table(read), layer_table(read), file_table(read)):
         console.print(table)
     for artifact in read.manifest.artifacts:
-        fast = Runner(read.fast_model(artifact.runtime, {}))
-        probe = Runner(read.probe_model(artifact.runtime, {}))
+        fast = Runner(read.fast_model(artifact, {}))
+        probe = Runner(read.probe_model(artifact, {}))
         console.print(f"{artifact.runtime}: fast graph gives {', '.join(fast.outputs)}", highlight=False)
         console.print(f"{artifact.runtime}: probe graph gives {', '.join(probe.outputs)}", highlight=False)

@@ -33,7 +33,7 @@ from edgeadapt_cloud.performer import Performer, run_job
 from edgeadapt_cloud.service import Service, Worker
 from tests.cloud.fleet import BUNDLE, FOG, KEY, NOISE, REFUSED, DeviceDouble, FixedAdapter, at, config, png
 
-SPEC = InputSpec(1, 8, 8)
+SPEC = InputSpec((1, 8, 8))
 
 
 class FullDisk(SqliteStore):

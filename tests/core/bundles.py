@@ -7,18 +7,21 @@ import numpy as np
 from edgeadapt.bundle import (
     CALIBRATION_NAME,
     MANIFEST_NAME,
+    SLOTS_NAME,
     Artifact,
     Bundle,
     Calibration,
+    Copy,
     FileDigest,
     InputSpec,
     Manifest,
     NormLayer,
+    Region,
     Slot,
-    WriteRecipe,
     encode_manifest,
 )
 from edgeadapt.digest import sha256_hex
+from edgeadapt.tensors import encode_tensors
 
 SLOT_KINDS = {"bn.weight": "norm_scale", "bn.bias": "norm_bias", "bn.mean": "norm_mean", "bn.var": "norm_var"}
 
@@ -39,12 +42,18 @@ def files() -> dict[str, bytes]:
     """The files of a bundle whose 'model' is a header of 3 bytes followed by four slots of two floats."""
     values = np.array([1, 1, 0, 0, 1, -1, 4, 0.25], "<f4")
     model = b"HDR" + values.tobytes() + b"TAIL"
-    content = {"model.onnx": model, "probe.bin": b"PROBE", CALIBRATION_NAME: calibration().encode()}
     names = list(SLOT_KINDS)
+    slots = dict(zip(names, values.astype(np.float32).reshape(4, 2), strict=True))
+    content = {
+        "model.onnx": model,
+        "probe.bin": b"PROBE",
+        CALIBRATION_NAME: calibration().encode(),
+        SLOTS_NAME: encode_tensors(slots),
+    }
     manifest = Manifest(
         name="toy",
         classes=("a", "b", "c"),
-        input=InputSpec(1, 8, 8),
+        input=InputSpec((1, 8, 8)),
         embedding_dim=5,
         slots=tuple(
             Slot(name, kind, "bn", (2,), 0.0 if kind == "norm_var" else -10.0, 10.0)  # type: ignore[arg-type]
@@ -56,7 +65,8 @@ def files() -> dict[str, bytes]:
                 "onnxruntime",
                 "model.onnx",
                 "probe.bin",
-                tuple(WriteRecipe(name, 3 + 8 * i, 8) for i, name in enumerate(names)),
+                tuple(Copy(name, Region(3 + 8 * i, (2,))) for i, name in enumerate(names)),
+                ("input",),
             ),
         ),
         files=tuple(FileDigest(name, sha256_hex(data), len(data)) for name, data in content.items()),

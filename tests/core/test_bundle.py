@@ -69,7 +69,8 @@ def test_materialise_writes_only_the_named_slot() -> None:
     bundle = bundles.bundle()
     artifact = bundle.artifact("onnxruntime")
     base = bundle.files["model.onnx"]
-    out = materialise(base, artifact, {"bn.bias": np.array([7, 8], np.float32)})
+    layers = bundle.manifest.norm_layers
+    out = materialise(base, artifact, layers, {"bn.bias": np.array([7, 8], np.float32)}, bundle.slots)
     assert out[:3] == b"HDR"
     assert out[-4:] == b"TAIL"
     assert np.frombuffer(out, "<f4", 8, 3).tolist() == [1, 1, 7, 8, 1, -1, 4, 0.25]
@@ -79,21 +80,22 @@ def test_materialise_writes_only_the_named_slot() -> None:
 def test_the_probe_model_is_the_patched_model_and_the_suffix() -> None:
     bundle = bundles.bundle()
     values = {"bn.weight": np.array([2, 3], np.float32)}
-    assert bundle.probe_model("onnxruntime", values) == bundle.fast_model("onnxruntime", values) + b"PROBE"
+    artifact = bundle.artifact("onnxruntime")
+    assert bundle.probe_model(artifact, values) == bundle.fast_model(artifact, values) + b"PROBE"
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"other": np.zeros(2, np.float32)}, "other"), ({"bn.bias": np.zeros(3, np.float32)}, "takes 8 bytes")],
+    [({"other": np.zeros(2, np.float32)}, "other"), ({"bn.bias": np.zeros(3, np.float32)}, "does not fit")],
 )
 def test_values_that_do_not_fit_are_refused(values: dict[str, np.ndarray], message: str) -> None:
     bundle = bundles.bundle()
     with pytest.raises(BundleError, match=message):
-        bundle.fast_model("onnxruntime", values)
+        bundle.fast_model(bundle.artifact("onnxruntime"), values)
 
 
 def test_an_unknown_runtime_lists_those_there_are() -> None:
-    with pytest.raises(BundleError, match="it has: onnxruntime"):
+    with pytest.raises(BundleError, match="it has: onnxruntime float32"):
         bundles.bundle().artifact("tflite")
 
 
@@ -127,7 +129,9 @@ def changed(path: str, value: Any) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("input.channels", 0, "input"),
+        ("input.shape", [0, 8, 8], "input"),
+        ("input.shape", [8, 8], "an image has"),
+        ("input.shape", [], "one to three axes"),
         ("classes", [], "classes"),
         ("embedding_dim", 6, "prototypes"),
         ("embedding_dim", 0, "embedding_dim"),
@@ -148,11 +152,15 @@ def changed(path: str, value: Any) -> dict[str, bytes]:
         ("norm_layers.0.probe_offset", -2, "bn: probe_offset -2"),
         ("artifacts", [], "artifacts is empty"),
         ("artifacts.0.probe_suffix", "gone.bin", "gone"),
-        ("artifacts.0.recipes.0.length", 4, "bn.weight has length 4"),
-        ("artifacts.0.recipes.0.length", 12, "bn.weight has length 12"),
-        ("artifacts.0.recipes.0.length", -8, "bn.weight has length -8"),
-        ("artifacts.0.recipes.0.offset", -1, "bn.weight points outside the file"),
-        ("artifacts.0.recipes.0.offset", 12, "overlaps"),
+        ("artifacts.0.writes.0.at.shape", [1], "slot of shape (2,) does not fit the tensors (1,)"),
+        ("artifacts.0.writes.0.at.shape", [3], "slot of shape (2,) does not fit the tensors (3,)"),
+        ("artifacts.0.writes.0.at.shape", [-2], "bn.weight points outside the file"),
+        ("artifacts.0.writes.0.at.offset", -1, "bn.weight points outside the file"),
+        ("artifacts.0.writes.0.at.offset", 12, "overlaps"),
+        ("artifacts.0.writes.0.slot", "nowhere", "Copy of nowhere: there is no such slot"),
+        ("artifacts.0.writes.0.slot", "bn.bias", "no write covers the slot 'bn.weight'"),
+        ("artifacts.0.writes.0.fold", "other", "other"),
+        ("artifacts.0.measured", [], "measured names 0 of 1 layers"),
         ("files.0.size_bytes", 1, "model.onnx has"),
     ],
 )

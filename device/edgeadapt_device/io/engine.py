@@ -114,15 +114,15 @@ class OnnxEngine:
 
     def __init__(self, bundle: Bundle, *, threads: int = 1, single_session: bool = False) -> None:
         """Prepare; raises BundleError when the bundle has no artifact for ONNX Runtime."""
-        bundle.artifact(RUNTIME)
+        self._artifact = bundle.artifact(RUNTIME)
         self._bundle = bundle
         self._threads = threads
         self._single_session = single_session
 
     def build(self, values: SlotValues) -> OnnxSession:
         """Build and warm up; raises BundleError when the model does not load or does not fit the manifest."""
-        probe = self._load(self._bundle.probe_model(RUNTIME, values))
-        fast = probe if self._single_session else self._load(self._bundle.fast_model(RUNTIME, values))
+        probe = self._load(self._bundle.probe_model(self._artifact, values))
+        fast = probe if self._single_session else self._load(self._bundle.fast_model(self._artifact, values))
         session = OnnxSession(self._bundle.manifest.input.name, fast, probe)
         self._warm_up(session)
         return session

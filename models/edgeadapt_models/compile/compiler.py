@@ -23,18 +23,20 @@ from torch import nn
 from edgeadapt.bundle import (
     CALIBRATION_NAME,
     MANIFEST_NAME,
+    SLOTS_NAME,
     Artifact,
     Bundle,
+    Copy,
     FileDigest,
     InputSpec,
     Manifest,
-    WriteRecipe,
+    Region,
     encode_manifest,
     read_folder,
 )
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import CompileError
-from edgeadapt.tensors import FloatArray
+from edgeadapt.tensors import FloatArray, encode_tensors
 from edgeadapt_models.compile.calibrate import calibrate
 from edgeadapt_models.compile.check import check_calibration_data, check_outputs
 from edgeadapt_models.compile.graph.export import export_graph
@@ -124,11 +126,17 @@ def compile_with_report(
     reference = _reference(module)
     x = to_input(calibration_images[:_PARITY_IMAGES])
     graphs = _export(reference, x, len(classes))
-    parity = check_parity(reference, graphs.sites, graphs.base, graphs.files, graphs.artifact, x)
     manifest = _manifest(graphs, name, tuple(classes), input_shape)
+    parity = check_parity(
+        reference, graphs.sites, graphs.base, graphs.files, graphs.artifact, manifest.norm_layers, x
+    )
     probe_model = graphs.files[MODEL_NAME] + graphs.files[PROBE_NAME]
     calibration = calibrate(probe_model, manifest, calibration_images, calibration_labels)
-    files = {**graphs.files, CALIBRATION_NAME: calibration.encode()}
+    files = {
+        **graphs.files,
+        CALIBRATION_NAME: calibration.encode(),
+        SLOTS_NAME: encode_tensors(graphs.base),
+    }
     digests = tuple(FileDigest(file, sha256_hex(data), len(data)) for file, data in sorted(files.items()))
     files[MANIFEST_NAME] = encode_manifest(msgspec.structs.replace(manifest, files=digests))
     write_folder(files, out)
@@ -155,28 +163,28 @@ def _export(module: nn.Module, x: FloatArray, classes: int) -> _Graphs:
     model = export_graph(module, example, sites, base)
     data: bytes = model.SerializeToString(deterministic=True)
     files = {MODEL_NAME: data, PROBE_NAME: probe_suffix(model, sites)}
-    artifact = Artifact("onnxruntime", MODEL_NAME, PROBE_NAME, _recipes(data, base))
+    writes = _writes(data, base)
+    artifact = Artifact("onnxruntime", MODEL_NAME, PROBE_NAME, writes, tuple("input" for _ in sites))
     return _Graphs(files, artifact, sites, base, embedding_dim)
 
 
-def _recipes(model: bytes, base: dict[str, FloatArray]) -> tuple[WriteRecipe, ...]:
+def _writes(model: bytes, base: dict[str, FloatArray]) -> tuple[Copy, ...]:
     """Locate every slot; what lies there must be its base value."""
     spans = initializer_spans(model)
     for name, value in base.items():
         span = spans.get(name)
         if span is None or model[span.offset : span.end] != value.astype("<f4").tobytes():
             raise CompileError(f"slot {name!r} is not stored in the exported model as it should be")
-    return tuple(WriteRecipe(name, spans[name].offset, spans[name].length) for name in base)
+    return tuple(Copy(name, Region(spans[name].offset, value.shape)) for name, value in base.items())
 
 
 def _manifest(
     graphs: _Graphs, name: str, classes: tuple[str, ...], input_shape: tuple[int, int, int]
 ) -> Manifest:
-    channels, height, width = input_shape
     return Manifest(
         name=name,
         classes=classes,
-        input=InputSpec(channels, height, width),
+        input=InputSpec(input_shape),
         embedding_dim=graphs.embedding_dim,
         slots=make_slots(graphs.sites, graphs.base),
         norm_layers=norm_layers(graphs.sites),

@@ -9,14 +9,14 @@ that points to another tensor, or a value that the exporter shared or froze show
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from edgeadapt.bundle import Artifact, SlotValues, materialise
+from edgeadapt.bundle import Artifact, NormLayer, SlotValues, materialise
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.graph.export import OUTPUTS
@@ -65,6 +65,7 @@ def check_parity(
     base: SlotValues,
     files: Mapping[str, bytes],
     artifact: Artifact,
+    layers: Sequence[NormLayer],
     x: FloatArray,
 ) -> tuple[ParityFigure, ...]:
     """Compare both graphs with torch.
@@ -75,6 +76,7 @@ def check_parity(
         base: the base value of every slot.
         files: the bundle's files.
         artifact: the artifact to check.
+        layers: the same norm layers, as the manifest has them.
         x: float32 [N, C, H, W].
 
     Raises:
@@ -84,7 +86,7 @@ def check_parity(
     for label, patch in (("base", dict[str, FloatArray]()), ("patch", random_patch(base))):
         reference = copy.deepcopy(module)
         write_values(reference, patch)
-        fast = materialise(files[artifact.file], artifact, patch)
+        fast = materialise(files[artifact.file], artifact, layers, patch, base)
         for graph, model in (("fast", fast), ("probe", fast + files[artifact.probe_suffix])):
             runner = Runner(model)
             differences: dict[str, float] = {}

@@ -20,7 +20,7 @@ def summary_table(bundle: Bundle) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("digest", bundle.digest)
-    table.add_row("input", f"{spec.name}: float32 [N, {spec.channels}, {spec.height}, {spec.width}] in 0..1")
+    table.add_row("input", f"{spec.name}: float32 {['N', *spec.shape]}, {spec.kind}".replace("'", ""))
     table.add_row("classes", f"{len(manifest.classes)}: {', '.join(manifest.classes)}")
     table.add_row("embedding", f"{manifest.embedding_dim} values")
     table.add_row("probe", f"{manifest.probe_channels} channels, twice (mean, mean square)")

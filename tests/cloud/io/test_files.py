@@ -126,15 +126,15 @@ def test_images_of_every_codec_are_decoded() -> None:
     rng = np.random.default_rng(0)
     grey, colour = rng.integers(0, 256, (8, 8, 1), np.uint8), rng.integers(0, 256, (6, 7, 3), np.uint8)
     for data, spec, pixels in (
-        (encoded(grey[..., 0], "PNG"), InputSpec(1, 8, 8), grey),
-        (grey.tobytes(), InputSpec(1, 8, 8), grey),
-        (encoded(colour, "PNG"), InputSpec(3, 6, 7), colour),
-        (colour.tobytes(), InputSpec(3, 6, 7), colour),
+        (encoded(grey[..., 0], "PNG"), InputSpec((1, 8, 8)), grey),
+        (grey.tobytes(), InputSpec((1, 8, 8)), grey),
+        (encoded(colour, "PNG"), InputSpec((3, 6, 7)), colour),
+        (colour.tobytes(), InputSpec((3, 6, 7)), colour),
     ):
         decoded = decode_image(data, spec)
         assert decoded is not None
         assert np.array_equal(decoded, pixels)
-    lossy = decode_image(encoded(np.full((8, 8), 90, np.uint8), "JPEG"), InputSpec(1, 8, 8))
+    lossy = decode_image(encoded(np.full((8, 8), 90, np.uint8), "JPEG"), InputSpec((1, 8, 8)))
     assert lossy is not None
     assert np.abs(lossy.astype(int) - 90).max() <= 2
 
@@ -151,7 +151,7 @@ def test_images_of_every_codec_are_decoded() -> None:
     ],
 )
 def test_image_that_cannot_be_read_is_none(data: bytes) -> None:
-    assert decode_image(data, InputSpec(1, 8, 8)) is None
+    assert decode_image(data, InputSpec((1, 8, 8))) is None
 
 
 def test_asking_for_the_lock_keeps_no_service_from_starting(tmp_path: Path) -> None:

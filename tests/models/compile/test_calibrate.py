@@ -41,4 +41,4 @@ def test_outputs_that_are_not_finite_are_refused(bundles: dict[str, Bundle]) -> 
     images, labels = tiny_images(20, seed=1)
     broken = {"norm2.bias": np.full(bundle.base_slots()["norm2.bias"].shape, np.inf, np.float32)}
     with pytest.raises(CompileError, match="'logits' holds NaN or infinity"):
-        calibrate(bundle.probe_model("onnxruntime", broken), bundle.manifest, images, labels)
+        calibrate(bundle.probe_model(bundle.artifact("onnxruntime"), broken), bundle.manifest, images, labels)

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgeadapt.bundle import Bundle, read_folder
+from edgeadapt.bundle import Bundle, Copy, read_folder
+from edgeadapt.bundle.writes import regions
 from edgeadapt.errors import BundleError, CompileError
 from edgeadapt_models.compile import compile_model, tiny_bundle, tiny_images, tiny_module
 from tests.models.compile import modules
@@ -63,7 +64,10 @@ def test_both_graphs_equal_torch(bundles: dict[str, Bundle], norm: Norm, seed: i
         logits, embedding = patched(tiny_module(0, norm), values)(torch.from_numpy(x))
         base_logits, _ = tiny_module(0, norm)(torch.from_numpy(x))
     assert (seed is None) == bool(torch.allclose(logits, base_logits, atol=1e-2))
-    for model in (bundle.fast_model("onnxruntime", values), bundle.probe_model("onnxruntime", values)):
+    for model in (
+        bundle.fast_model(bundle.artifact("onnxruntime"), values),
+        bundle.probe_model(bundle.artifact("onnxruntime"), values),
+    ):
         outputs = run(model, x)
         scale = float(logits.abs().max())
         np.testing.assert_allclose(outputs["logits"], logits.numpy(), atol=1e-4 * scale, rtol=0)
@@ -76,7 +80,7 @@ def test_probe_moments_of_images(bundles: dict[str, Bundle]) -> None:
         first = module.conv1(x)
         second = module.conv2(module.norm1(first).relu())
     arrays = [tensor.numpy().astype(np.float64) for tensor in (first, second)]
-    outputs = run(bundles["batch"].probe_model("onnxruntime", {}), x.numpy())
+    outputs = run(bundles["batch"].probe_model(bundles["batch"].artifact("onnxruntime"), {}), x.numpy())
     for name, power in (("probe_mean", 1), ("probe_mean_square", 2)):
         expected = np.concatenate([(a**power).mean(axis=(2, 3)) for a in arrays], axis=1)
         np.testing.assert_allclose(outputs[name], expected, rtol=1e-4, atol=1e-5)
@@ -86,7 +90,7 @@ def test_probe_moments_of_tokens(bundles: dict[str, Bundle]) -> None:
     module, x = tiny_module(0, "layer"), torch.from_numpy(inputs())
     with torch.no_grad():
         first = module.conv1(x).numpy().astype(np.float64)
-    outputs = run(bundles["layer"].probe_model("onnxruntime", {}), x.numpy())
+    outputs = run(bundles["layer"].probe_model(bundles["layer"].artifact("onnxruntime"), {}), x.numpy())
     width = first.shape[1]
     np.testing.assert_allclose(outputs["probe_mean"][:, :width], first.mean((2, 3)), rtol=1e-4, atol=1e-5)
     expected = (first**2).mean((2, 3))
@@ -94,18 +98,21 @@ def test_probe_moments_of_tokens(bundles: dict[str, Bundle]) -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_recipes_point_at_the_bytes(bundles: dict[str, Bundle], norm: Norm) -> None:
+def test_writes_point_at_the_bytes(bundles: dict[str, Bundle], norm: Norm) -> None:
     bundle = bundles[norm]
     artifact = bundle.artifact("onnxruntime")
     data = bundle.files[artifact.file]
     state = tiny_module(0, norm).state_dict()
-    assert len(artifact.recipes) == {"batch": 8, "layer": 4}[norm]
-    for recipe in artifact.recipes:
-        assert data[recipe.offset : recipe.offset + recipe.length] == state[recipe.slot].numpy().tobytes()
-        changed = np.linspace(0.1, 0.9, recipe.length // 4, dtype=np.float32)
-        model = onnx.load_from_string(bundle.fast_model("onnxruntime", {recipe.slot: changed}))
+    writes = [write for write in artifact.writes if isinstance(write, Copy)]
+    assert len(writes) == len(artifact.writes) == {"batch": 8, "layer": 4}[norm]
+    for write in writes:
+        assert data[write.at.offset : write.at.end] == state[write.slot].numpy().tobytes()
+        changed = np.linspace(0.1, 0.9, write.at.size, dtype=np.float32)
+        model = onnx.load_from_string(
+            bundle.fast_model(bundle.artifact("onnxruntime"), {write.slot: changed})
+        )
         arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-        np.testing.assert_array_equal(arrays[recipe.slot], changed)
+        np.testing.assert_array_equal(arrays[write.slot], changed)
 
 
 @pytest.mark.parametrize("kind", [modules.Twins, modules.Tied])
@@ -113,14 +120,14 @@ def test_equal_tensors_get_bytes_of_their_own(tmp_path: Path, kind: type[modules
     torch.manual_seed(3)
     module = kind().eval()
     bundle = modules.compile_small(module, tmp_path / "twins")
-    spans = sorted((r.offset, r.offset + r.length) for r in bundle.artifact("onnxruntime").recipes)
+    spans = sorted((r.offset, r.end) for w in bundle.artifact("onnxruntime").writes for r in regions(w))
     assert len(spans) == 8
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
     values = {"norm2.weight": np.array([2, -1, 0.5, 3], np.float32)}
     module.norm2.weight = nn.Parameter(torch.from_numpy(values["norm2.weight"]))
     with torch.no_grad():
         _, expected = module(torch.from_numpy(inputs()))
-    actual = run(bundle.fast_model("onnxruntime", values), inputs())["embedding"]
+    actual = run(bundle.fast_model(bundle.artifact("onnxruntime"), values), inputs())["embedding"]
     np.testing.assert_allclose(actual, expected.numpy(), atol=1e-4)
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import torch
 
-from edgeadapt.bundle import Artifact, Bundle
+from edgeadapt.bundle import Artifact, Bundle, Copy
 from edgeadapt.errors import CompileError
 from edgeadapt_models.compile import ParityFigure, tiny_images, tiny_module
 from edgeadapt_models.compile.graph.norms import find_norm_sites, read_values, record_norm_inputs
@@ -18,7 +18,9 @@ from edgeadapt_models.compile.tiny import TinyNet
 def check(module: TinyNet, bundle: Bundle, artifact: Artifact) -> tuple[ParityFigure, ...]:
     x = to_input(tiny_images(4, seed=2)[0])
     sites = find_norm_sites(module, record_norm_inputs(module, torch.from_numpy(x))[1])
-    return check_parity(module, sites, read_values(module, sites), bundle.files, artifact, x)
+    return check_parity(
+        module, sites, read_values(module, sites), bundle.files, artifact, bundle.manifest.norm_layers, x
+    )
 
 
 def test_a_right_graph_passes(bundles: dict[str, Bundle]) -> None:
@@ -35,14 +37,16 @@ def test_a_right_graph_passes(bundles: dict[str, Bundle]) -> None:
 
 def test_swapped_offsets_show_under_a_patch(bundles: dict[str, Bundle]) -> None:
     artifact = bundles["batch"].artifact("onnxruntime")
-    first, second, *others = artifact.recipes
+    first, second, *others = artifact.writes
+    assert isinstance(first, Copy)
+    assert isinstance(second, Copy)
     swapped = (
         msgspec.structs.replace(first, slot=second.slot),
         msgspec.structs.replace(second, slot=first.slot),
         *others,
     )
     with pytest.raises(CompileError, match=r"patch/fast/logits [\d.e+]+") as caught:
-        check(tiny_module(0), bundles["batch"], msgspec.structs.replace(artifact, recipes=swapped))
+        check(tiny_module(0), bundles["batch"], msgspec.structs.replace(artifact, writes=swapped))
     assert "base/" not in str(caught.value)
 
 
