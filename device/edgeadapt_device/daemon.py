@@ -42,6 +42,7 @@ from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.limits import burst_warning
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.reporter import Reporter, Watched
+from edgeadapt_device.service.notify import Notifier
 
 log = logging.getLogger("edgeadapt.device")
 _START_TIMEOUT_S = 60.0
@@ -58,9 +59,10 @@ def _now() -> Instant:
 class Daemon:
     """One device process. `run` returns when the source ends or `stop` is set."""
 
-    def __init__(self, config: DeviceConfig, stop: threading.Event) -> None:
+    def __init__(self, config: DeviceConfig, stop: threading.Event, notifier: Notifier | None = None) -> None:
         """Open everything that can be wrong before the first frame; raises ConfigError or BundleError."""
         self._config, self._stop = check(config), stop
+        self._notifier = notifier if notifier is not None else Notifier()
         self._bundle = read_folder(Path(config.device.bundle))
         self._state_dir = Path(config.device.state_dir)
         self._source = open_source(config.source, self._bundle, report=log.warning)
@@ -70,7 +72,9 @@ class Daemon:
         )
         # A text is something another thread wants told.
         self._inbox: queue.SimpleQueue[tuple[ev.Event | str, Session | None]] = queue.SimpleQueue()
-        self._reporter = Reporter(self._state_dir, every_s=config.output.status_every_s)
+        self._reporter = Reporter(
+            self._state_dir, every_s=config.output.status_every_s, notifier=self._notifier
+        )
         self._failures = 0
         if config.mqtt.enabled and config.flagging.enabled:
             check_encodable(self._source.shape)
@@ -94,8 +98,10 @@ class Daemon:
                 self._reporter.write_if_due(self._watched, _now())
                 self._performer.drain(_now())
                 if self._await_first_generation():
+                    self._notifier.ready()
                     self._score_all(start)
                     self._finish()
+                self._notifier.stopping()
             self._reporter.write(self._watched, _now(), running=False)
         log.info("finished after %d frames", self._core.view(_now()).frames)
 

@@ -1,4 +1,4 @@
-"""What the daemon tells its host: log lines, and `status.json`.
+"""What the daemon tells its host: log lines, `status.json`, and that it is alive.
 
 It only looks at the core and counts; nothing here decides anything. Whatever a disk refuses here is said,
 and the device goes on.
@@ -21,6 +21,7 @@ from edgeadapt_device.core.adapt.trial import TrialState
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.mqtt import MqttLink, NoLink
 from edgeadapt_device.performer import Performer
+from edgeadapt_device.service.notify import Notifier
 from edgeadapt_device.status import DeviceStatus, read_status, write_status
 
 log = logging.getLogger("edgeadapt.device")
@@ -44,9 +45,10 @@ class Reporter:
         storage_errors: writes that failed, besides those that the performer counts.
     """
 
-    def __init__(self, state_dir: Path, *, every_s: float) -> None:
-        """Write to `state_dir`, every `every_s` seconds."""
+    def __init__(self, state_dir: Path, *, every_s: float, notifier: Notifier | None = None) -> None:
+        """Write to `state_dir`, every `every_s` seconds; tell a service manager, if there is one."""
         self._state_dir, self._every_s = state_dir, every_s
+        self._notifier = notifier if notifier is not None else Notifier()
         self._note = ""
         self._said: dict[str, tuple[float, int]] = {}
         self._recent: tuple[float, int] = (time.monotonic(), 0)
@@ -80,7 +82,8 @@ class Reporter:
             self._kept = None
 
     def write_if_due(self, watched: Watched, now: Instant) -> None:
-        """Write the status when it is time to."""
+        """The loop came round: say so, and write the status when it is time to."""
+        self._notifier.alive(now.mono_s)
         if now.mono_s >= self._due_s:
             self._due_s = now.mono_s + self._every_s
             self.write(watched, now, running=True)
@@ -113,6 +116,7 @@ class Reporter:
         )
         if self._kept is not None:
             status = _over(self._kept, status)
+        self._notifier.status(_in_short(status))
         try:
             write_status(self._state_dir, status)
         except TransportError as error:
@@ -131,6 +135,13 @@ def _over(kept: DeviceStatus, status: DeviceStatus) -> DeviceStatus:
         outbox_rows=status.outbox_rows,
         note=status.note,
     )
+
+
+def _in_short(status: DeviceStatus) -> str:
+    """One line; it says nothing that changes with every frame."""
+    broker = "broker connected" if status.connected else "no broker"
+    trial = f", {status.trial.split(',')[0]} on trial" if status.trial else ""
+    return f"generation {status.generation}{trial}, segment {status.segment}, {broker}"
 
 
 def _patch(core: DeviceCore) -> str:

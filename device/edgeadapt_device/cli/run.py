@@ -1,0 +1,53 @@
+"""`edgeadapt device run`: the daemon in the foreground, for a terminal or a service manager."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from edgeadapt.errors import TransportError
+from edgeadapt_device.cli.common import CONFIG, read_config
+from edgeadapt_device.service import logs, notify
+
+# sysexits.h EX_TEMPFAIL: a new start may go well, unlike after 2.
+TRY_AGAIN = 75
+
+
+@click.command(short_help="Score frames, adapt, and talk to the cloud.")
+@CONFIG
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+def run(config_path: Path, verbose: bool) -> None:
+    """Score frames, keep the model in tune, and talk to the cloud.
+
+    Runs until the source ends, Ctrl-C or SIGTERM, and then exits with 0; a configuration mistake exits
+    with 2 before the first frame, a disk or a runtime that refuses with 75: a new start may go well. It
+    may be killed at any time: the next run goes on with the same generation and sends what was not
+    acknowledged. Without a broker it adapts by itself.
+    """
+    from edgeadapt_device.daemon import Daemon
+
+    logs.set_up(verbose=verbose, journal=logs.is_journal(os.environ, sys.stderr.fileno()))
+    notifier = notify.from_environment(os.environ, os.getpid())
+    for variable in notify.VARIABLES:
+        os.environ.pop(variable, None)  # not for processes that this one may start
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+    try:
+        Daemon(read_config(config_path), stop, notifier).run()
+    except TransportError as error:
+        logging.getLogger("edgeadapt.device").error("%s", error)
+        raise SystemExit(TRY_AGAIN) from error
+    finally:
+        notifier.close()
