@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -34,6 +35,8 @@ def run(config_path: Path, verbose: bool) -> None:
     from edgeadapt_device.daemon import Daemon
 
     logs.set_up(verbose=verbose, journal=logs.is_journal(os.environ, sys.stderr.fileno()))
+    # Where every thread was, when a runtime crashes or the watchdog ends a loop that hangs (SIGABRT).
+    faulthandler.enable()
     notifier = notify.from_environment(os.environ, os.getpid())
     for variable in notify.VARIABLES:
         os.environ.pop(variable, None)  # not for processes that this one may start
