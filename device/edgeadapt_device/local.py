@@ -19,12 +19,14 @@ from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.io.engine import OnnxEngine, check_shape
+from edgeadapt_device.io.link import NoLink
 from edgeadapt_device.io.outbox import MemoryOutbox, Outbox
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.performer import Performer
+from edgeadapt_device.scored import score
 
 
-class _Drawer:
+class _Drawer(NoLink):
     """A link that keeps what is published until somebody takes it."""
 
     def __init__(self) -> None:
@@ -108,21 +110,7 @@ class LocalDevice:
     def step(self, image: Image, now: Instant) -> Predicted:
         """Score one [H, W, C] uint8 frame and learn from it; raises ConfigError on another shape."""
         check_shape(self._bundle, image.shape)
-        plan, sessions = self.core.plan(), self._performer.sessions
-        batch = image[None]
-        scores = sessions[plan.token].run(batch, probe=plan.probe)
-        previous = (
-            sessions[plan.previous].run(batch, probe=False).logits[0] if plan.previous is not None else None
-        )
-        event = ev.FrameScored(
-            index=self._index,
-            image=image,
-            logits=scores.logits[0],
-            token=plan.token,
-            mean=scores.mean[0] if scores.mean is not None else None,
-            mean_square=scores.mean_square[0] if scores.mean_square is not None else None,
-            previous_logits=previous,
-        )
+        (event,) = score(self._performer.sessions, self.core.plan(), self._index, image[None]).events
         self._index += 1
         self._handle(event, now)
         deadline = self.core.next_deadline()

@@ -21,24 +21,12 @@ from edgeadapt_device.core import effects as fx
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.engine import Session
+from edgeadapt_device.io.link import Link
 from edgeadapt_device.io.outbox import Outbox, Storable, kind_of
 from edgeadapt_device.io.samples import encode_png
 
 # What the outbox's id and the sequence add to a message.
 _ROW_BYTES = 64
-
-
-class Link(Protocol):
-    """The way to the broker."""
-
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
-        """Send without waiting."""
-
-    def subscribe(self, topic: str) -> None:
-        """Listen, QoS 1."""
-
-    def unsubscribe(self, topic: str) -> None:
-        """Stop listening."""
 
 
 class StatePort(Protocol):

@@ -19,7 +19,7 @@ from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core.adapt.trial import TrialState
 from edgeadapt_device.io.builder import Builder
-from edgeadapt_device.io.mqtt import MqttLink, NoLink
+from edgeadapt_device.io.link import Link
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.service.notify import Notifier
 from edgeadapt_device.status import DeviceStatus, read_status, write_status
@@ -35,7 +35,7 @@ class Watched:
     core: DeviceCore
     performer: Performer
     builder: Builder
-    link: MqttLink | NoLink
+    link: Link
 
 
 class Reporter:
@@ -87,6 +87,10 @@ class Reporter:
         if now.mono_s >= self._due_s:
             self._due_s = now.mono_s + self._every_s
             self.write(watched, now, running=True)
+
+    def write_last(self, watched: Watched) -> None:
+        """The end: nothing runs any more."""
+        self.write(watched, Instant(time.monotonic(), time.time()), running=False)
 
     def write(self, watched: Watched, now: Instant, *, running: bool) -> None:
         """Write the status; `running` is False in the last one."""

@@ -14,6 +14,7 @@ import pytest
 from edgeadapt.bundle import SlotValues, read_folder
 from edgeadapt.errors import BundleError, ConfigError, TransportError
 from edgeadapt_device import daemon as daemon_module
+from edgeadapt_device import machine
 from edgeadapt_device.config import (
     BudgetSection,
     DeviceConfig,
@@ -188,7 +189,7 @@ def test_stopping_does_not_wait_for_the_first_build(
         raise BundleError("too late")
 
     monkeypatch.setattr(OnnxEngine, "build", takes_long)
-    monkeypatch.setattr(daemon_module, "_BUILDER_STOP_S", 0.1)
+    monkeypatch.setattr(machine, "_BUILDER_STOP_S", 0.1)
     started_s = time.monotonic()
     Daemon(config, stop).run()
     assert time.monotonic() - started_s < 15

@@ -9,7 +9,7 @@ import pytest
 from edgeadapt.bundle import Bundle
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.engine import OnnxEngine
-from edgeadapt_device.io.mqtt import NoLink
+from edgeadapt_device.io.link import NoLink
 from edgeadapt_device.reporter import Reporter, Watched
 from edgeadapt_device.status import DeviceStatus, read_status
 from tests.device import rig

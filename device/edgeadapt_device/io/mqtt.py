@@ -219,22 +219,6 @@ class MqttLink:
         self._inbox(Received(topic, bytes(message.payload)))
 
 
-class NoLink:
-    """The link of a device that is configured to stay offline."""
-
-    sent_bytes = 0
-    trouble = ""
-
-    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
-        """Nobody listens."""
-
-    def subscribe(self, topic: str) -> None:
-        """Nobody speaks."""
-
-    def unsubscribe(self, topic: str) -> None:
-        """Nobody speaks."""
-
-
 def _first_line(path: Path) -> str:
     lines = path.read_text(encoding="utf-8").splitlines()
     if not lines:

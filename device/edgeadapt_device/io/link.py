@@ -1,0 +1,47 @@
+"""The way to the broker, as everyone but its maker sees it; and none at all. MQTT itself is in `io.mqtt`.
+
+Kept apart, so that a device that stays offline never loads a client.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Link(Protocol):
+    """Sends and listens; what cannot be sent now is lost, and the outbox gives it again."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Topics and payloads that went out on a connection."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection; "" while there is one, or none is wanted."""
+        ...
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Send without waiting; raises TransportError when that cannot be tried."""
+
+    def subscribe(self, topic: str) -> None:
+        """Listen, QoS 1."""
+
+    def unsubscribe(self, topic: str) -> None:
+        """Stop listening."""
+
+
+class NoLink:
+    """The link of a device that is configured to stay offline."""
+
+    sent_bytes = 0
+    trouble = ""
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Nobody listens."""
+
+    def subscribe(self, topic: str) -> None:
+        """Nobody speaks."""
+
+    def unsubscribe(self, topic: str) -> None:
+        """Nobody speaks."""

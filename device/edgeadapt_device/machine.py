@@ -1,0 +1,252 @@
+"""A device without its source: core, engine, outbox, store, builder, link and status, put together.
+
+The daemon feeds it frames from a source, the `Agent` from a caller's own loop. One thread at a time uses
+it; the builder's and the client's threads only `post`. What runs between two frames is `work`; a frame,
+or a batch of them, is `score`. After `kill -9` the next one goes on with the same generation and outbox.
+Not here: where frames come from, their pace, and what becomes of the answers.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.clock import Instant
+from edgeadapt.errors import BundleError, TransportError
+from edgeadapt.patch import TrustedKeys
+from edgeadapt.wire import Status, encode, topics
+from edgeadapt_device.config import DeviceConfig, trusted_key_bytes
+from edgeadapt_device.core import CoreView, DeviceCore
+from edgeadapt_device.core import events as ev
+from edgeadapt_device.core.effects import Predicted
+from edgeadapt_device.core.events import Image
+from edgeadapt_device.core.state import DeviceState
+from edgeadapt_device.io.builder import Builder
+from edgeadapt_device.io.engine import OnnxEngine, Session
+from edgeadapt_device.io.link import Link, NoLink
+from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
+from edgeadapt_device.io.store import GenerationStore
+from edgeadapt_device.performer import Performer
+from edgeadapt_device.reporter import Reporter, Watched
+from edgeadapt_device.scored import Scored, score
+
+_START_TIMEOUT_S = 60.0
+_BUILDER_STOP_S = 5.0
+_IDLE_S = 0.05
+_GOODBYE_S = 5.0
+
+
+def now() -> Instant:
+    """The moment, on both clocks."""
+    return Instant(time.monotonic(), time.time())
+
+
+class Machine:
+    """One device's parts.
+
+    Attributes:
+        bundle: what it runs.
+        config: what it was told.
+        core: every decision; there once `open` was called.
+    """
+
+    core: DeviceCore
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: DeviceConfig,
+        reporter: Reporter,
+        *,
+        on_predicted: Callable[[Predicted], None],
+        posted: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make the engine; nothing is opened yet.
+
+        Args:
+            bundle: what to run.
+            config: checked.
+            reporter: writes the status, and is told what is worth telling.
+            on_predicted: called in the using thread for every frame, in order.
+            posted: called in any thread when there is `work`; must not block.
+
+        Raises:
+            BundleError: the bundle has no artifact for the engine.
+        """
+        self.bundle, self.config = bundle, config
+        self._state_dir = Path(config.device.state_dir)
+        self._reporter, self._on_predicted, self._posted = reporter, on_predicted, posted
+        self._engine = OnnxEngine(
+            bundle, threads=config.engine.threads, single_session=config.engine.single_session
+        )
+        # A text is something another thread wants told; None only wakes whoever waits.
+        self._inbox: queue.SimpleQueue[tuple[ev.Event | str | None, Session | None]] = queue.SimpleQueue()
+
+    def open(self, stack: ExitStack) -> DeviceState | None:
+        """Open all files and start connecting; whatever must be closed again is put on `stack`.
+
+        Returns:
+            What an earlier process committed, or None.
+
+        Raises:
+            ConfigError: a file in the state folder is another's, or the broker's settings cannot be used.
+            TransportError: the disk refuses.
+        """
+        outbox = SqliteOutbox(
+            self._state_dir / "outbox.sqlite",
+            max_bytes=self.config.delivery.outbox_bytes,
+            durability=self.config.delivery.durability,
+            report=self._reporter.tell,
+        )
+        stack.callback(self.close_quietly, outbox.close)
+        store = GenerationStore(self._state_dir / "generation")
+        state, envelopes = store.load()
+        for note in store.notes:
+            self._reporter.tell(f"{self._state_dir / 'generation'}: {note}")
+        self.core = DeviceCore(
+            self.bundle,
+            self.config,
+            TrustedKeys(trusted_key_bytes(self.config.trust)),
+            rng=np.random.default_rng(),
+            outbox=outbox.outbox_id,
+            state=state,
+            envelopes=envelopes,
+            pending=outbox.pending(),
+        )
+        self._builder = Builder(self._engine, self.post)
+        stack.callback(self._builder.stop, _BUILDER_STOP_S)
+        link = self._open_link(stack)
+        self._performer = Performer(
+            self.core,
+            outbox,
+            store,
+            link,
+            self._builder.request,
+            fleet=self.config.device.fleet,
+            device=self.config.device.name,
+            on_predicted=self._on_predicted,
+            on_log=self._reporter.tell,
+        )
+        self.watched = Watched(self.core, self._performer, self._builder, link)
+        return state
+
+    def _open_link(self, stack: ExitStack) -> Link:
+        if not self.config.mqtt.enabled:
+            return NoLink()
+        from edgeadapt_device.io.mqtt import MqttLink
+
+        fleet, device = self.config.device.fleet, self.config.device.name
+        death = Status(epoch=self.core.epoch, online=False, bundle=self.bundle.digest)
+        topic, payload = topics.up(fleet, device, "status"), encode(death)
+        link = MqttLink(
+            self.config.mqtt,
+            fleet=fleet,
+            device=device,
+            will_topic=topic,
+            will_payload=payload,
+            inbox=self.post,
+            report=self.post,
+        )
+        stack.callback(link.close, (topic, payload))
+        return link
+
+    def close_quietly(self, close: Callable[[], None]) -> None:
+        """A disk that refuses at the end is said, and ends nothing else."""
+        try:
+            close()
+        except TransportError as error:
+            self._reporter.storage_failed(error)
+
+    # The inbox
+
+    def post(self, event: ev.Event | str | None = None, session: Session | None = None) -> None:
+        """Something has happened, or is worth telling (a text); from any thread. None only wakes."""
+        self._inbox.put((event, session))
+        self._posted()
+
+    def work(self, wait_s: float = 0.0) -> bool:
+        """Handle one thing that has arrived, or wait for it up to `wait_s`; False when nothing came."""
+        try:
+            event, session = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
+        except queue.Empty:
+            return False
+        self._take(event, session)
+        return True
+
+    def _take(self, event: ev.Event | str | None, session: Session | None) -> None:
+        if event is None:
+            return
+        if isinstance(event, str):
+            self._reporter.tell(event)
+            return
+        if isinstance(event, ev.GenerationReady) and session is not None:
+            self._performer.put_session(event.token, session)
+        self._performer.handle(event, now())
+        # The core answers the failure of a patch with the base; without that there is nothing to run.
+        starting = not self.core.ready and not self.core.adaptation.generations.busy
+        if isinstance(event, ev.GenerationFailed) and starting:
+            raise BundleError(f"the model cannot be run: {event.reason}")
+
+    def tick(self) -> None:
+        """Let deadlines fire, and write the status when it is due."""
+        moment = now()
+        deadline = self.core.next_deadline()
+        if deadline is not None and deadline <= moment.mono_s:
+            self._performer.handle(ev.Tick(), moment)
+        self._reporter.write_if_due(self.watched, moment)
+
+    # From start to stop
+
+    def start(self, goes_on: Callable[[], bool]) -> bool:
+        """Build the first generation; False when `goes_on` said no before there was one.
+
+        Raises:
+            BundleError: not even the base model can be run.
+            TransportError: the first session takes too long to build.
+        """
+        self._builder.start()
+        self._performer.perform(self.core.start(now()))
+        # From here on the status is this process's, however long its first session takes.
+        self._reporter.write_if_due(self.watched, now())
+        self._performer.drain(now())
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while not self.core.ready:
+            if not goes_on():
+                return False
+            if time.monotonic() >= deadline_s:
+                raise TransportError("the first session took too long to build")
+            self._reporter.write_if_due(self.watched, now())
+            self.work(_IDLE_S)
+        return True
+
+    def score(self, first_index: int, images: Image) -> Scored:
+        """Score [N, H, W, C] uint8 frames in one run of the session, and learn from each.
+
+        Raises:
+            TransportError: the runtime refuses; the core has seen none of the frames.
+        """
+        scored = score(self._performer.sessions, self.core.plan(), first_index, images)
+        if scored.note:
+            self._reporter.tell(scored.note)
+        for event in scored.events:
+            self._performer.handle(event, now())
+        return scored
+
+    def stop(self, goes_on: Callable[[], bool]) -> None:
+        """Wait a little for acknowledgements of what is still out, then commit what an exit leaves."""
+        deadline_s = time.monotonic() + (_GOODBYE_S if self.view.connected else 0.0)
+        while time.monotonic() < deadline_s and self.view.outbox_rows and goes_on():
+            if not self.work(_IDLE_S):
+                self.tick()
+        self._performer.perform(self.core.stop())
+
+    @property
+    def view(self) -> CoreView:
+        """What can be seen of the device now."""
+        return self.core.view(now())
