@@ -58,7 +58,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         patches = self.patch_embed(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         embedding = self.norm(self.blocks(tokens + self.pos_embed))[:, 0]
         return self.head(embedding), embedding
 
