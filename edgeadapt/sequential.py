@@ -31,7 +31,7 @@ class MeanTest:
     >>> coin = MeanTest(0.0, 1.0, bound=0.5)
     >>> for _ in range(30):
     ...     coin.observe(1.0)
-    >>> coin.e_above > 1e4, coin.e_below < 0.1, coin.mean
+    >>> coin.e_above > 1e4, coin.e_below < 1.0, coin.mean
     (True, True, 1.0)
     """
 
