@@ -108,7 +108,7 @@ def _check_layer(write: FoldNorm | Affine | FoldNormInt8, layer: NormLayer, wher
 def _fits(write: Copy | ConvAdapter | LowRank | HeadShift | Prompt, slots: Mapping[str, Slot]) -> bool:
     shape = slots[slots_of(write)[0]].shape
     if isinstance(write, Copy):
-        return write.at.size == math.prod(shape)
+        return write.at.shape == shape[::-1] if write.transposed else write.at.size == math.prod(shape)
     if isinstance(write, Prompt):
         return _prompt_fits(write, shape)
     weight = write.weight.shape

@@ -41,7 +41,8 @@ def apply(write: Write, layer: NormLayer | None, view: View, value: Value) -> No
     """Run one write; raises BundleError when the values cannot be written (an int8 sign would turn)."""
     if isinstance(write, Copy):
         target = view(write.at)
-        target[...] = value(write.slot).reshape(target.shape)
+        given = value(write.slot)
+        target[...] = (given.T if write.transposed else given).reshape(target.shape)
     elif isinstance(write, LowRank):
         _add(view(write.weight), value(write.up) @ value(write.down), transposed=write.transposed)
     elif isinstance(write, HeadShift):

@@ -48,10 +48,14 @@ class _Write(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
 
 class Copy(_Write, frozen=True, tag="copy"):
-    """The slot's values as they are. Runs only when the slot has a value of its own."""
+    """The slot's values as they are. Runs only when the slot has a value of its own.
+
+    `transposed` when a slot [K, D] lies there as [D, K].
+    """
 
     slot: str
     at: Region
+    transposed: bool = False
 
 
 class FoldNorm(_Write, frozen=True, tag="norm"):
