@@ -50,6 +50,18 @@ def features(manifest: Manifest, mean: FloatArray, mean_square: FloatArray) -> F
     return np.concatenate([centre, spread], axis=1).astype(np.float32)
 
 
+def probe_distance(mean: FloatArray, calibration: Calibration) -> float:
+    """How far one frame's probe means [P] lie from the source's, over all norm layers.
+
+    Root mean square over channels, in source standard deviations of the layers' inputs. What a patch does
+    to the deeper layers shows here, unlike in a signature. Infinity when a mean is not finite.
+    """
+    scale = np.sqrt(np.maximum(calibration.norm_var, 1e-12))
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = float(np.sqrt(np.mean(((mean - calibration.norm_mean) / scale).astype(np.float64) ** 2)))
+    return value if np.isfinite(value) else float("inf")
+
+
 def distance(a: FloatArray, b: FloatArray, calibration: Calibration) -> float:
     """Root mean square difference of two signature vectors [S], in source standard deviations.
 

@@ -63,14 +63,36 @@ class MqttSection(Section, frozen=True):
 class SourceSection(Section, frozen=True):
     """[source]: where the frames come from."""
 
-    # "stream": a folder with frames.npy; "folder": image files in name order.
-    kind: Literal["stream", "folder"] = "stream"
-    # The folder.
+    # "stream": a folder with frames.npy; "folder": image files in name order; "video": a video file;
+    # "camera": a V4L2 camera or a network stream; "watch": a folder into which files are dropped. Videos and
+    # cameras need OpenCV: pip install 'edgeadapt[video]'. For a model of arrays: "stream", or "folder" and
+    # "watch" with .npy files.
+    kind: Literal["stream", "folder", "video", "camera", "watch"] = "stream"
+    # The folder or the file; a camera's number ("0"), device ("/dev/video0") or URL ("rtsp://...").
     path: str = "frames"
-    # Frames per second to play; 0 is as fast as possible.
+    # Frames per second to play; 0 is as fast as possible, and as fast as they come from a camera.
     frames_per_second: float = 0.0
-    # Start again at the end instead of finishing.
+    # Start again at the end of a stream, folder or video instead of finishing.
     loop: bool = False
+    # A picture of another size than the model's: "crop" fills the frame and cuts off what is too much, evenly
+    # (as most classifiers are trained); "letterbox" shows all of it, with grey bars; "stretch" gives up its
+    # proportions; "off" skips it.
+    resize: Literal["crop", "letterbox", "stretch", "off"] = "crop"
+    # Frames that are read ahead; of a camera only the newest are kept.
+    queue_frames: int = 2
+    # Without a usable picture for so many seconds a camera is opened again, and anything else said to hang.
+    stall_s: float = 10.0
+    # Width and height to ask of a camera, in pixels; 0 leaves its own.
+    width: int = 0
+    height: int = 0
+    # A watched folder is listed so often, in seconds ...
+    poll_s: float = 0.5
+    # ... and a file in it is finished when it has not changed for so long.
+    settle_s: float = 1.0
+    # What becomes of a file in a watched folder that was scored: "keep", "move" or "delete".
+    after: Literal["keep", "move", "delete"] = "keep"
+    # The folder it is moved to; empty for `scored` in the watched folder.
+    moved_to: str = ""
 
 
 class EngineSection(Section, frozen=True):
@@ -172,21 +194,33 @@ class DeliverySection(Section, frozen=True):
 
 
 class TrialSection(Section, frozen=True):
-    """[trial]: watching a new patch before it is kept."""
+    """[trial]: watching a new patch before it is kept.
 
-    # Frames to watch.
-    frames: int = 200
+    Each `max_` and `min_` is the bound of one check of the evidence; a patch is reverted as soon as one of
+    them is proved to be broken, and kept as soon as all are proved to hold.
+    """
+
+    # Frames to watch at most; the evidence usually decides sooner. One that is undecided then is kept.
+    frames: int = 400
     # Share of them that the old generation scores too.
     share: float = 0.5
-    # Fewest compared frames for a verdict.
+    # Fewest compared frames before a patch is kept.
     min_compared: int = 32
+    # Chance at most of reverting a patch that breaks no bound, and of keeping, before the last frame, one
+    # that does.
+    alpha: float = 0.05
+    # Frames under the new patch, all of them probed, before the evidence counts: the statistics settle.
+    settle_frames: int = 64
     # Mean entropy may rise by this fraction of ln K.
     max_entropy_rise: float = 0.08
-    # Entropy of the mean prediction, new over old, must stay above this: no collapse onto few classes.
-    min_class_entropy: float = 0.8
+    # The chance that two frames get the same class may rise by this: no collapse onto few classes.
+    max_concentration: float = 0.15
     # Share of frames on which old and new must agree. A patch that takes a model from 45 % to 70 % agrees
     # with the old one on little more than a third, so this only catches gross harm.
     min_agreement: float = 0.2
+    # D / (1 + D) may rise by this, D being the distance of the norm layers' inputs from the source's, in
+    # source standard deviations.
+    max_probe_distance: float = 0.1
     # A trial that takes longer is judged on what it has.
     deadline_s: float = 3600.0
 
@@ -236,6 +270,8 @@ def check(config: DeviceConfig) -> DeviceConfig:
     check_numbers(config)
     if config.flagging.entropy_low > config.flagging.entropy_high:
         raise ConfigError("flagging.entropy_low: expected no more than flagging.entropy_high")
+    if bool(config.source.width) != bool(config.source.height):
+        raise ConfigError("source.width and source.height: expected both, or neither")
     if config.mqtt.enabled:
         _check_mqtt(config.mqtt)
     trusted_key_bytes(config.trust)

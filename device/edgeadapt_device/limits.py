@@ -6,6 +6,7 @@ accepted: a NaN compares false with everything, and so passes most checks and st
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import msgspec
@@ -39,6 +40,13 @@ LIMITS: dict[str, Limit] = {
     "mqtt.session_expiry_s": Limit(0, 2**32 - 1),
     "mqtt.reconnect_max_s": Limit(1, 24 * 3600),
     "source.frames_per_second": Limit(0.0, 1e6),
+    # A frame of a camera may be of megabytes.
+    "source.queue_frames": Limit(1, 1000),
+    "source.stall_s": Limit(1.0, _YEAR_S),
+    "source.width": Limit(0, 65_535),
+    "source.height": Limit(0, 65_535),
+    "source.poll_s": Limit(0.01, _YEAR_S),
+    "source.settle_s": Limit(0.0, _YEAR_S),
     "engine.threads": Limit(1, 1024),
     "probe.share": _SHARE,
     "probe.young_frames": Limit(0, _MANY),
@@ -76,9 +84,14 @@ LIMITS: dict[str, Limit] = {
     # Nothing compared is nothing proved: every patch would be reverted.
     "trial.share": Limit(0.001, 1.0),
     "trial.min_compared": _FRAMES,
-    "trial.max_entropy_rise": _SHARE,
-    "trial.min_class_entropy": _SHARE,
-    "trial.min_agreement": _SHARE,
+    # One in a million is proof beyond use; more than a half is none.
+    "trial.alpha": Limit(1e-6, 0.5),
+    "trial.settle_frames": Limit(0, _MANY),
+    # A bound that cannot be broken, or cannot be kept, is no test.
+    "trial.max_entropy_rise": Limit(0.0, 0.99),
+    "trial.max_concentration": Limit(0.0, 0.99),
+    "trial.min_agreement": Limit(0.01, 0.99),
+    "trial.max_probe_distance": Limit(0.0, 0.99),
     "trial.deadline_s": Limit(1.0, _YEAR_S),
     "output.status_every_s": Limit(0.01, _YEAR_S),
     "output.commit_every_s": Limit(0.01, _YEAR_S),
@@ -97,10 +110,9 @@ def check_numbers(config: msgspec.Struct) -> None:
                 raise ConfigError(f"{section}.{key}: expected {limit}, got {value}")
 
 
-def burst_warning(burst_bytes: int, shape: tuple[int, int, int]) -> str:
-    """What to say about a budget that two frames of (height, width, channels) do not fit into, or ""."""
-    height, width, channels = shape
-    needed = 2 * (height * width * channels + _SAMPLE_EXTRA_BYTES)
+def burst_warning(burst_bytes: int, shape: tuple[int, ...]) -> str:
+    """What to say about a budget that two frames (height, width, channels) do not fit into, or ""."""
+    needed = 2 * (math.prod(shape) + _SAMPLE_EXTRA_BYTES)
     if burst_bytes >= needed:
         return ""
     return (

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeadapt.errors import TransportError
-from edgeadapt.tensors import FloatArray
 from edgeadapt_device.core.events import FrameScored, Image
 from edgeadapt_device.core.view import FramePlan
 from edgeadapt_device.io.engine import Scores, Session
@@ -58,7 +57,8 @@ def score(sessions: Mapping[int, Session], plan: FramePlan, first_index: int, im
             token=plan.token,
             mean=scores.mean[number] if scores.mean is not None else None,
             mean_square=scores.mean_square[number] if scores.mean_square is not None else None,
-            previous_logits=old[number] if old is not None else None,
+            previous_logits=old.logits[number] if old is not None else None,
+            previous_mean=old.mean[number] if old is not None and old.mean is not None else None,
             latency_ms=latency_ms,
         )
         for number, image in enumerate(images)
@@ -66,13 +66,11 @@ def score(sessions: Mapping[int, Session], plan: FramePlan, first_index: int, im
     return Scored(scores, tuple(events), note)
 
 
-def _compare(
-    sessions: Mapping[int, Session], plan: FramePlan, images: Image
-) -> tuple[FloatArray | None, str]:
-    """([N, K] logits of the generation before the trial, or None; why not)."""
+def _compare(sessions: Mapping[int, Session], plan: FramePlan, images: Image) -> tuple[Scores | None, str]:
+    """(What the generation before the trial says, probed like the new one, or None; why not)."""
     if plan.previous is None:
         return None, ""
     try:
-        return sessions[plan.previous].run(images, probe=False).logits, ""
+        return sessions[plan.previous].run(images, probe=plan.probe), ""
     except TransportError as error:
         return None, f"a frame was not compared: {error}"

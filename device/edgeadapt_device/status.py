@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from edgeadapt.errors import ConfigError, TransportError
+from edgeadapt.wire import TrialCheck
 
 STATUS_NAME = "status.json"
 
@@ -31,6 +32,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         generation: what scores now.
         patch: serial and cohort of the running patch, in words; "" for the base.
         trial: the patch that is built for trial or on trial, in words; "" for none.
+        evidence: what was seen of the patch on trial so far, a line for each check.
         drift: the domain's distance from the source, in source standard deviations.
         flagged: frames chosen for upload.
         uploaded: samples that the server has acknowledged.
@@ -58,6 +60,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     generation: str = ""
     patch: str = ""
     trial: str = ""
+    evidence: tuple[TrialCheck, ...] = ()
     drift: float = 0.0
     flagged: int = 0
     uploaded: int = 0

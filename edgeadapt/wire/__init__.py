@@ -16,6 +16,7 @@ from edgeadapt.wire.messages import (
     Sample,
     SignatureReport,
     Status,
+    TrialCheck,
     UpMessage,
 )
 
@@ -35,6 +36,7 @@ __all__ = [
     "Sample",
     "SignatureReport",
     "Status",
+    "TrialCheck",
     "UpMessage",
     "decode",
     "encode",

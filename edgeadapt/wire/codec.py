@@ -41,13 +41,20 @@ def decode(data: bytes, kind: type[AnyMessage] | None = None) -> AnyMessage:
         raise WireError(f"not a message: {error}") from error
     if message.protocol != PROTOCOL_VERSION:
         raise WireError(f"protocol {message.protocol}, this release speaks {PROTOCOL_VERSION}")
-    for name in message.__struct_fields__:
-        value = getattr(message, name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise WireError(f"{name} is {value}")
+    _check_finite(message)
     if kind is not None and not isinstance(message, kind):
         raise WireError(f"a {type(message).__name__} where a {kind.__name__} belongs")
     return message
+
+
+def _check_finite(part: msgspec.Struct) -> None:
+    for name in part.__struct_fields__:
+        value = getattr(part, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise WireError(f"{name} is {value}")
+        for item in value if isinstance(value, tuple) else ():
+            if isinstance(item, msgspec.Struct):
+                _check_finite(item)
 
 
 def pack_vector(values: FloatArray) -> bytes:

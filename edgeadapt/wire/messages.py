@@ -89,8 +89,26 @@ class Metric(Message, frozen=True, kw_only=True, tag="metric"):
     generation: str
 
 
+class TrialCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One line of a trial's evidence: a mean over `frames` values, held against its bound.
+
+    `e_harm` is the e-value against "the mean is at most the bound", `e_safe` the one against "at least":
+    under the hypothesis, it ever exceeds x with a chance of at most 1/x.
+    """
+
+    check: str
+    value: float
+    bound: float
+    e_harm: float
+    e_safe: float
+    frames: int
+
+
 class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
-    """What became of a patch on a device, with the reason or the evidence in words and numbers."""
+    """What became of a patch on a device, with the reason in words and the trial's evidence in numbers.
+
+    `frames` are those that both generations scored; entropies are means over them, in nats.
+    """
 
     outbox: str
     sequence: int
@@ -103,6 +121,7 @@ class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
     entropy_old: float = 0.0
     entropy_new: float = 0.0
     agreement: float = 0.0
+    evidence: tuple[TrialCheck, ...] = ()
 
 
 class Ack(Message, frozen=True, kw_only=True, tag="ack"):

@@ -45,7 +45,7 @@ def config(**sections: Any) -> DeviceConfig:
         probe=ProbeSection(share=1.0),
         flagging=FlaggingSection(enabled=False),
         domains=DomainsSection(match_frames=24),
-        trial=TrialSection(frames=60, min_compared=16),
+        trial=TrialSection(frames=60, share=1.0, min_compared=16, settle_frames=0),
         trust=TrustSection(keys=(KEY.public_key().public_bytes_raw().hex(),)),
     )
     return msgspec.structs.replace(plain, **sections)

@@ -107,9 +107,11 @@ class DeviceCore:
         share = self._config.probe.share
         young = adaptation.tracker.frames < self._config.probe.young_frames
         probe = share > 0 and (young or self._rng.random() < share)
-        previous = None
-        if adaptation.trial.running and generations.fallback is not None:
+        trial, previous = adaptation.trial, None
+        if trial.running and generations.fallback is not None:
             previous = generations.fallback.token if self._rng.random() < self._config.trial.share else None
+        # On trial both sides are probed: their inner values are evidence, too.
+        probe = share > 0 and (probe or trial.settling or previous is not None)
         return FramePlan(generations.running.token, probe, previous)
 
     @property
@@ -233,7 +235,7 @@ class DeviceCore:
             self._uploads.delivery.next_deadline(),
             self._metric_due_s,
             self._commit_due_s,
-            trial.deadline_mono_s if trial.running else None,
+            trial.deadline_mono_s if trial.watched else None,
         ]
         return min((d for d in due if d is not None), default=None)
 
@@ -280,6 +282,7 @@ class DeviceCore:
             segment=adaptation.tracker.segment,
             generation=self._generation(),
             trial=adaptation.trial.state.value,
+            evidence=adaptation.trial.evidence.lines if adaptation.trial.watched else (),
             drift=adaptation.tracker.drift,
             outbox_rows=len(self._uploads.delivery),
             bytes_up=self._uploads.budget.spent_bytes,

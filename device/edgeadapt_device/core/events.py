@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from edgeadapt.tensors import FloatArray
 
-Image = npt.NDArray[np.uint8]
+# A frame or a batch of them: uint8 [..., H, W, C] for a model of pictures, else float32 [..., *its shape].
+Image = npt.NDArray[np.uint8 | np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,13 @@ class FrameScored:
 
     Attributes:
         index: position in the source, from 0.
-        image: [H, W, C] uint8.
+        image: [H, W, C] uint8, or float32 of the model's shape.
         logits: [K] float32.
         token: the generation that made the logits.
         mean: [P] per-frame mean of every norm layer's input, when the frame was probed.
         mean_square: [P] per-frame mean square, likewise.
         previous_logits: [K] of the generation before the trial, when the frame was compared.
+        previous_mean: [P] its per-frame means, when the frame was probed as well.
         latency_ms: time the model took.
     """
 
@@ -34,6 +36,7 @@ class FrameScored:
     mean: FloatArray | None = None
     mean_square: FloatArray | None = None
     previous_logits: FloatArray | None = None
+    previous_mean: FloatArray | None = None
     latency_ms: float = 0.0
 
 

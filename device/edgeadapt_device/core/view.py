@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeadapt.wire import TrialCheck
+
 
 @dataclass(frozen=True, slots=True)
 class FramePlan:
@@ -22,7 +24,7 @@ class FramePlan:
 
 @dataclass(frozen=True, slots=True)
 class CoreView:
-    """What a person may want to see of a device; counts since start."""
+    """What a person may want to see of a device; counts since start; `evidence` of a running trial."""
 
     frames: int
     flagged: int
@@ -30,6 +32,7 @@ class CoreView:
     segment: int
     generation: str
     trial: str
+    evidence: tuple[TrialCheck, ...]
     drift: float
     outbox_rows: int
     bytes_up: int

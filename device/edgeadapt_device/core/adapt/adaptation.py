@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
-from edgeadapt.signature import Signature, features
+from edgeadapt.signature import Signature, features, probe_distance
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import SignatureReport
 from edgeadapt_device.config import DeviceConfig
@@ -23,7 +23,7 @@ from edgeadapt_device.core.adapt.generations import Generations
 from edgeadapt_device.core.adapt.report import signature_report
 from edgeadapt_device.core.adapt.running import Running, Statistics
 from edgeadapt_device.core.adapt.statistics import OwnStatistics
-from edgeadapt_device.core.adapt.trial import Candidate, Trial, TrialEvent, TrialState
+from edgeadapt_device.core.adapt.trial import Candidate, Seen, Trial, TrialEvent, TrialState
 from edgeadapt_device.core.adapt.values import values_name
 from edgeadapt_device.core.effects import Effect, Log, StoreMessage
 from edgeadapt_device.core.events import FrameScored
@@ -77,7 +77,7 @@ class Adaptation:
     @property
     def known_good(self) -> Running:
         """What a restart should run: never a patch that is still, or was just, on trial."""
-        if self.trial.running and self._before is not None:
+        if self.trial.watched and self._before is not None:
             return self._before
         entry = self.running.entry
         if entry is not None and entry.patch.values and not entry.confirmed:
@@ -92,10 +92,15 @@ class Adaptation:
         patch = self.generations.patch_of(event.token)
         if event.mean is not None and event.mean_square is not None:
             effects += self._on_probe(event.mean, event.mean_square, predicted, patch)
-        if self.trial.running and patch == self.trial.candidate.digest:
-            self.trial.observe(event.logits, event.previous_logits)
+        if self.trial.watched and patch == self.trial.candidate.digest:
+            old = event.previous_logits
+            compared = self._seen(old, event.previous_mean) if old is not None else None
+            self.trial.observe(self._seen(event.logits, event.mean), compared)
             effects += self.judge_trial(now)
         return effects
+
+    def _seen(self, logits: FloatArray, mean: FloatArray | None) -> Seen:
+        return Seen(logits, probe_distance(mean, self._bundle.calibration) if mean is not None else None)
 
     def _on_probe(
         self, mean: FloatArray, mean_square: FloatArray, predicted: int, patch: str | None
@@ -110,7 +115,7 @@ class Adaptation:
         if not self._matched and frames >= self._config.domains.match_frames:
             self._matched = True
             effects += self._look_in_bank()
-        young = frames < self._config.probe.young_frames
+        young = frames < self._config.probe.young_frames or self.trial.settling
         free = self._switch is None and not self.generations.busy
         if (
             free
@@ -171,7 +176,8 @@ class Adaptation:
         self._switch = Running(entry, self._start_statistics(entry))
         if on_trial and now is not None:
             self.must_commit = True
-            self.trial.start(Candidate(header.cohort, header.serial, digest, self.running.digest), now)
+            candidate = Candidate(header.cohort, header.serial, digest, self.running.digest)
+            self.trial.start(candidate, now, settles=self.statistics.moves_model)
         return effects + self._build(self._switch, keep_previous=on_trial)
 
     def _renew(self, entry: BankEntry) -> list[Effect]:
@@ -229,7 +235,7 @@ class Adaptation:
         """End a trial without a verdict; its patch stays in the bank, unconfirmed."""
         if not self.trial.active:
             return []
-        was_running = self.trial.running
+        was_running = self.trial.watched
         self.trial.move(TrialEvent.ABANDON)
         self._switch = None
         if not was_running:
@@ -272,7 +278,7 @@ class Adaptation:
         self.must_commit = True
         if self.trial.state is TrialState.BUILDING and self.trial.candidate.digest == switch.digest:
             self._before = before
-            self.trial.move(TrialEvent.READY)
+            self.trial.ready()
             return [*effects, StoreMessage(outcomes.of_trial(self.trial, "trial"))]
         changed = first or before.digest != switch.digest
         if switch.entry is not None and self._before is None and changed:
@@ -311,7 +317,7 @@ class Adaptation:
 
     def judge_trial(self, now: Instant) -> list[Effect]:
         """Keep or revert the patch on trial once the evidence says so."""
-        verdict = self.trial.verdict(now) if self.trial.running else None
+        verdict = self.trial.verdict(now) if self.trial.watched else None
         if verdict is None:
             return []
         self.must_commit = True

@@ -48,6 +48,7 @@ def of_blocked(entry: BankEntry) -> Outcome:
 def of_trial(trial: Trial, state: State, reason: str = "") -> Outcome:
     """Where the trial stands, with the evidence so far."""
     candidate, seen = trial.candidate, trial.evidence
+    entropy_old, entropy_new = seen.entropies
     return Outcome(
         outbox="",
         sequence=0,
@@ -57,9 +58,10 @@ def of_trial(trial: Trial, state: State, reason: str = "") -> Outcome:
         state=state,
         reason=reason[:_MAX_REASON],
         frames=seen.frames,
-        entropy_old=seen.entropy_old,
-        entropy_new=seen.entropy_new,
+        entropy_old=entropy_old,
+        entropy_new=entropy_new,
         agreement=seen.agreement,
+        evidence=seen.lines,
     )
 
 
