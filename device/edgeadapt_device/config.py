@@ -6,6 +6,7 @@ bytes, entropies in fractions of ln K (K classes) unless a comment says otherwis
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Literal
 
 import msgspec
@@ -243,6 +244,21 @@ class OutputSection(Section, frozen=True):
     commit_every_s: float = 5.0
     # Seconds between two metric messages to the cloud.
     metric_every_s: float = 30.0
+    # No frame for longer than this, while the source should give some, makes the device unhealthy; 0: never.
+    stalled_after_s: float = 30.0
+
+
+class HttpSection(Section, frozen=True):
+    """[http]: /healthz and /metrics (Prometheus) for a monitor on this machine."""
+
+    # False listens nowhere.
+    enabled: bool = True
+    # Numeric address to listen on.
+    host: str = "127.0.0.1"
+    # Port; 0 takes any free one, which `edgeadapt device status` shows. One in use ends nothing.
+    port: int = 9747
+    # True allows an address that others can reach: anyone there may read what /metrics says.
+    public: bool = False
 
 
 class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -261,6 +277,7 @@ class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trial: TrialSection = TrialSection()
     trust: TrustSection = TrustSection()
     output: OutputSection = OutputSection()
+    http: HttpSection = HttpSection()
 
 
 def check(config: DeviceConfig) -> DeviceConfig:
@@ -274,8 +291,21 @@ def check(config: DeviceConfig) -> DeviceConfig:
         raise ConfigError("source.width and source.height: expected both, or neither")
     if config.mqtt.enabled:
         _check_mqtt(config.mqtt)
+    _check_http(config.http)
     trusted_key_bytes(config.trust)
     return config
+
+
+def _check_http(http: HttpSection) -> None:
+    try:
+        address = ipaddress.ip_address(http.host)
+    except ValueError as error:
+        raise ConfigError(f"http.host: expected a numeric address such as 127.0.0.1: {error}") from error
+    if http.enabled and not (address.is_loopback or http.public):
+        raise ConfigError(
+            f"http.host: {http.host} can be reached by others, and nobody is asked who he is: "
+            "use 127.0.0.1, or set http.public = true"
+        )
 
 
 def _check_mqtt(mqtt: MqttSection) -> None:

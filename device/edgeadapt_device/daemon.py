@@ -68,6 +68,7 @@ class Daemon:
         """
         with StateLock(self._state_dir):
             with ExitStack() as stack:
+                self._reporter.serve(self._config.http, stack)
                 self._predictions = self._open_predictions(stack)
                 start = self._first_frame(self._machine.open(stack))
                 if self._machine.start(self._goes_on):

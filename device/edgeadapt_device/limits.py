@@ -96,6 +96,8 @@ LIMITS: dict[str, Limit] = {
     "output.status_every_s": Limit(0.01, _YEAR_S),
     "output.commit_every_s": Limit(0.01, _YEAR_S),
     "output.metric_every_s": Limit(0.01, _YEAR_S),
+    "output.stalled_after_s": Limit(0.0, _YEAR_S),
+    "http.port": Limit(0, 65535),
 }
 
 

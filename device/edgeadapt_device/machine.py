@@ -32,8 +32,9 @@ from edgeadapt_device.io.engine import OnnxEngine, Session
 from edgeadapt_device.io.link import Link, NoLink
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
 from edgeadapt_device.io.store import GenerationStore
+from edgeadapt_device.look import Watched
 from edgeadapt_device.performer import Performer
-from edgeadapt_device.reporter import Reporter, Watched
+from edgeadapt_device.reporter import Reporter
 from edgeadapt_device.scored import Scored, score
 
 _START_TIMEOUT_S = 60.0
@@ -133,7 +134,9 @@ class Machine:
             on_predicted=self._on_predicted,
             on_log=self._reporter.tell,
         )
-        self.watched = Watched(self.core, self._performer, self._builder, link)
+        self.watched = Watched(
+            self.config, self.bundle.digest, self.core, self._performer, self._builder, link
+        )
         return state
 
     def _open_link(self, stack: ExitStack) -> Link:

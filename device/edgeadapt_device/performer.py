@@ -15,7 +15,7 @@ from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import TransportError
-from edgeadapt.wire import MAX_MESSAGE_BYTES, Sample, encode, topics
+from edgeadapt.wire import MAX_MESSAGE_BYTES, Outcome, Sample, encode, topics
 from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import effects as fx
 from edgeadapt_device.core import events as ev
@@ -24,6 +24,7 @@ from edgeadapt_device.io.engine import Session
 from edgeadapt_device.io.link import Link
 from edgeadapt_device.io.outbox import Outbox, Storable, kind_of
 from edgeadapt_device.io.samples import encode_png
+from edgeadapt_device.swaps import Swaps
 
 # What the outbox's id and the sequence add to a message.
 _ROW_BYTES = 64
@@ -43,6 +44,8 @@ class Performer:
         sessions: token to session, as the core asked for them.
         storage_errors: writes that failed (full or read-only disk); the device goes on.
         too_large: messages that no server would take, and that were therefore not stored.
+        swaps: how sessions took over from one another.
+        reverts: patches that the core reported as taken back.
     """
 
     def __init__(
@@ -65,15 +68,20 @@ class Performer:
         self._events: deque[ev.Event] = deque()
         self.storage_errors = 0
         self.too_large = 0
+        self.swaps = Swaps()
+        self.reverts = 0
+        self._mono_s = 0.0
 
     def handle(self, event: ev.Event, now: Instant) -> None:
         """Give the core an event, and perform what follows until nothing is left to do."""
         self._events.append(event)
-        while self._events:
-            self.perform(self._core.handle(self._events.popleft(), now))
+        self.drain(now)
+        if isinstance(event, ev.FrameScored):
+            self.swaps.frame(now.mono_s)
 
     def drain(self, now: Instant) -> None:
         """Handle the events that effects performed outside `handle` have caused."""
+        self._mono_s = now.mono_s
         while self._events:
             self.perform(self._core.handle(self._events.popleft(), now))
 
@@ -95,14 +103,17 @@ class Performer:
             case fx.Predicted():
                 self._on_predicted(effect)
             case fx.BuildGeneration(token, values):
+                self.swaps.build()
                 self._build(token, values)
             case fx.Activate():
-                pass  # The core's next plan names the generation; its sessions are here already.
+                # The core's next plan names the generation; its sessions are here already.
+                self.swaps.take_over(self._mono_s)
             case fx.Release(token):
                 self.sessions.pop(token, None)
             case fx.StoreSample():
                 self._keep(_sample(effect), effect.price_bytes)
             case fx.StoreMessage(message):
+                self.reverts += isinstance(message, Outcome) and message.state == "reverted"
                 self._keep(message, 0)
             case fx.Publish(sequence):
                 self._publish(sequence)

@@ -1,4 +1,4 @@
-"""What the daemon tells its host: log lines, `status.json`, and that it is alive.
+"""What the daemon tells its host: log lines, `status.json`, a monitor, and that it is alive.
 
 It only looks at the core and counts; nothing here decides anything. Whatever a disk refuses here is said,
 and the device goes on.
@@ -7,35 +7,25 @@ and the device goes on.
 from __future__ import annotations
 
 import logging
-import os
 import time
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from edgeadapt.clock import Instant
 from edgeadapt.errors import ConfigError, TransportError
-from edgeadapt_device.core import DeviceCore
-from edgeadapt_device.core.adapt.trial import TrialState
-from edgeadapt_device.io.builder import Builder
-from edgeadapt_device.io.link import Link
-from edgeadapt_device.performer import Performer
+from edgeadapt_device.config import HttpSection
+from edgeadapt_device.look import Looker, Said, Watched, in_short, over
 from edgeadapt_device.service.notify import Notifier
 from edgeadapt_device.status import DeviceStatus, read_status, write_status
 
+if TYPE_CHECKING:
+    from edgeadapt_device.service.http import Monitor
+
 log = logging.getLogger("edgeadapt.device")
 _REPEAT_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """The parts of a daemon that have something to show."""
-
-    core: DeviceCore
-    performer: Performer
-    builder: Builder
-    link: Link
+# How often a monitor and a service manager are shown the device, at least; a disk may be spared.
+_SHOW_S = 1.0
 
 
 class Reporter:
@@ -49,13 +39,31 @@ class Reporter:
         """Write to `state_dir`, every `every_s` seconds; tell a service manager, if there is one."""
         self._state_dir, self._every_s = state_dir, every_s
         self._notifier = notifier if notifier is not None else Notifier()
+        self._monitor: Monitor | None = None
+        self._monitor_trouble = ""
         self._note = ""
         self._said: dict[str, tuple[float, int]] = {}
-        self._recent: tuple[float, int] = (time.monotonic(), 0)
-        self._fps = 0.0
-        self._due_s = 0.0
+        self._looker = Looker()
+        self._show_due_s = self._write_due_s = 0.0
         self._kept: DeviceStatus | None = None
         self.storage_errors = 0
+
+    def serve(self, http: HttpSection, stack: ExitStack) -> None:
+        """Answer monitors until `stack` is closed; a port that cannot be had is said, and ends nothing."""
+        if not http.enabled:
+            return
+        from edgeadapt_device.service.http import Monitor
+
+        try:
+            self._monitor = Monitor(http.host, http.port)
+        except OSError as error:
+            self._monitor_trouble = (
+                f"no /healthz and /metrics on {http.host}:{http.port}: {error.strerror or error}: "
+                "set http.port to a free one, or http.enabled = false"
+            )
+            log.warning("%s", self._monitor_trouble)
+        else:
+            stack.callback(self._monitor.close)
 
     def tell(self, text: str) -> None:
         """Log a line, and make it the status's note; one that repeats is logged twice a minute at most."""
@@ -82,82 +90,34 @@ class Reporter:
             self._kept = None
 
     def write_if_due(self, watched: Watched, now: Instant) -> None:
-        """The loop came round: say so, and write the status when it is time to."""
+        """The loop came round: say so, and show and write the status when it is time to."""
         self._notifier.alive(now.mono_s)
-        if now.mono_s >= self._due_s:
-            self._due_s = now.mono_s + self._every_s
+        if now.mono_s >= self._write_due_s:
             self.write(watched, now, running=True)
+        elif now.mono_s >= self._show_due_s:
+            self._show(watched, now, running=True)
 
     def write_last(self, watched: Watched) -> None:
         """The end: nothing runs any more."""
         self.write(watched, Instant(time.monotonic(), time.time()), running=False)
 
     def write(self, watched: Watched, now: Instant, *, running: bool) -> None:
-        """Write the status; `running` is False in the last one."""
-        core, link = watched.core, watched.link
-        view = core.view(now)
-        since_s, frames = self._recent
-        if now.mono_s - since_s >= 1.0:
-            self._fps = (view.frames - frames) / (now.mono_s - since_s)
-            self._recent = (now.mono_s, view.frames)
-        counts = asdict(view)
-        counts.update(
-            patch=_patch(core),
-            trial=_trial(core),
-            bytes_up=link.sent_bytes,
-            connected=view.connected and running,
-        )
-        status = DeviceStatus(
-            time_s=now.wall_s,
-            pid=os.getpid(),
-            running=running,
-            frames_per_second=self._fps,
-            builds=watched.builder.builds,
-            storage_errors=watched.performer.storage_errors + self.storage_errors,
-            trouble=link.trouble,
-            note=self._note,
-            **counts,
-        )
-        if self._kept is not None:
-            status = _over(self._kept, status)
-        self._notifier.status(_in_short(status))
+        """Show and write the status; `running` is False in the last one."""
+        self._write_due_s = now.mono_s + self._every_s
+        status = self._show(watched, now, running=running)
         try:
             write_status(self._state_dir, status)
         except TransportError as error:
             self.storage_failed(error)
 
-
-def _over(kept: DeviceStatus, status: DeviceStatus) -> DeviceStatus:
-    """The counts of a former process, with what is true now."""
-    return msgspec.structs.replace(
-        kept,
-        time_s=status.time_s,
-        pid=status.pid,
-        running=status.running,
-        connected=status.connected,
-        trouble=status.trouble,
-        outbox_rows=status.outbox_rows,
-        note=status.note,
-    )
-
-
-def _in_short(status: DeviceStatus) -> str:
-    """One line; it says nothing that changes with every frame."""
-    broker = "broker connected" if status.connected else "no broker"
-    trial = f", {status.trial.split(',')[0]} on trial" if status.trial else ""
-    return f"generation {status.generation}{trial}, segment {status.segment}, {broker}"
-
-
-def _patch(core: DeviceCore) -> str:
-    entry = core.adaptation.running.entry
-    if entry is None or not entry.patch.values:
-        return ""
-    return f"{entry.patch.header.serial} of {entry.patch.header.cohort}"
-
-
-def _trial(core: DeviceCore) -> str:
-    trial = core.adaptation.trial
-    name = f"patch {trial.candidate.serial} of {trial.candidate.cohort}"
-    if trial.state is TrialState.BUILDING:
-        return f"{name} is being built"
-    return f"{name}, {trial.frames} frames watched" if trial.state is TrialState.RUNNING else ""
+    def _show(self, watched: Watched, now: Instant, *, running: bool) -> DeviceStatus:
+        self._show_due_s = now.mono_s + _SHOW_S
+        address = self._monitor.address if self._monitor is not None else ""
+        said = Said(self.storage_errors, address, self._monitor_trouble, self._note)
+        status = self._looker.look(watched, now, said, running=running)
+        if self._kept is not None:
+            status = over(self._kept, status)
+        self._notifier.status(in_short(status))
+        if self._monitor is not None:
+            self._monitor.show(status)
+        return status

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -22,15 +23,35 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         time_s: wall clock, seconds since 1970.
+        mono_s: the same moment on the clock that counts from the machine's start; it never jumps.
+        version: of edgeadapt.
+        every_s: seconds between two of these, while the device runs.
         pid: the daemon's process id.
         running: False when this was written as the last thing before a clean end. A process that was
             killed leaves True behind; `io.lock.is_locked` knows better.
+        health: "ok", "degraded" or "failed" (`service.health` says what that means).
+        reasons: what keeps it from being "ok", the worst first.
+        ready: a generation can score frames.
+        bundle: digest of the installed bundle.
+        runtime: the engine in use.
+        provider: what the engine computes with.
+        fallback: why that is not what was asked for, "" when it is.
+        statistics: the device re-estimates its norm statistics.
+        source: state of the source.
+        source_trouble: why it gives no frames, "" when it does or need not.
+        skipped: frames of the source that could not be used.
+        dropped: frames of the source that were overtaken by newer ones.
         frames: frames scored.
+        frame_age_s: since the last frame was scored, or since the start.
         frames_per_second: over the last moments.
         latency_ms: of the model, smoothed.
         segment: number of the running stretch of one domain.
         generation: what scores now.
         patch: serial and cohort of the running patch, in words; "" for the base.
+        generation_age_s: since its session took over.
+        swaps: sessions that took over from another one.
+        swap_gap_ms: the longest pause between two frames from the last build's begin to its first frame.
+        reverts: patches that were taken back.
         trial: the patch that is built for trial or on trial, in words; "" for none.
         evidence: what was seen of the patch on trial so far, a line for each check.
         drift: the domain's distance from the source, in source standard deviations.
@@ -41,23 +62,47 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         bytes_down: topics and payloads that were received.
         budget_left_bytes: what the uplink may spend at once.
         connected: a broker is there.
+        broker: where the broker is.
         trouble: why there is no broker, "" when there is one or none is wanted.
         refusals: the last refused patches, with reasons.
         quarantined: messages that were not ours.
         updates: re-estimations of the norm statistics.
         builds: generations that were asked for.
         storage_errors: writes that failed (full, read-only or broken disk).
+        storage_error_age_s: since the last of them; -1 for none.
+        http: address of /healthz and /metrics, "" for none.
+        http_trouble: why there is none, "" when there is one or none is wanted.
         note: the last thing worth telling.
     """
 
     time_s: float
     pid: int
+    mono_s: float = 0.0
+    every_s: float = 1.0
+    version: str = ""
     running: bool = False
+    health: Literal["ok", "degraded", "failed"] = "ok"
+    reasons: tuple[str, ...] = ()
+    ready: bool = False
+    bundle: str = ""
+    runtime: str = ""
+    provider: str = ""
+    fallback: str = ""
+    statistics: bool = False
+    source: str = ""
+    source_trouble: str = ""
+    skipped: int = 0
+    dropped: int = 0
     frames: int = 0
+    frame_age_s: float = 0.0
     frames_per_second: float = 0.0
     latency_ms: float = 0.0
     segment: int = 0
     generation: str = ""
+    generation_age_s: float = 0.0
+    swaps: int = 0
+    swap_gap_ms: float = 0.0
+    reverts: int = 0
     patch: str = ""
     trial: str = ""
     evidence: tuple[TrialCheck, ...] = ()
@@ -69,12 +114,16 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes_down: int = 0
     budget_left_bytes: int = 0
     connected: bool = False
+    broker: str = ""
     trouble: str = ""
     refusals: tuple[str, ...] = ()
     quarantined: int = 0
     updates: int = 0
     builds: int = 0
     storage_errors: int = 0
+    storage_error_age_s: float = -1.0
+    http: str = ""
+    http_trouble: str = ""
     note: str = ""
 
 

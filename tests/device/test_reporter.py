@@ -10,7 +10,8 @@ from edgeadapt.bundle import Bundle
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.engine import OnnxEngine
 from edgeadapt_device.io.link import NoLink
-from edgeadapt_device.reporter import Reporter, Watched
+from edgeadapt_device.look import Watched
+from edgeadapt_device.reporter import Reporter
 from edgeadapt_device.status import DeviceStatus, read_status
 from tests.device import rig
 
@@ -28,7 +29,7 @@ def shown(device: rig.Rig, bundle: Bundle, folder: Path) -> DeviceStatus:
     """The status of an inline device."""
     local = device.device
     builder = Builder(OnnxEngine(bundle), lambda event, session: None)
-    watched = Watched(local.core, local._performer, builder, NoLink())
+    watched = Watched(rig.config(), bundle.digest, local.core, local._performer, builder, NoLink())
     Reporter(folder, every_s=1.0).write(watched, device.now, running=True)
     return read_status(folder)
 

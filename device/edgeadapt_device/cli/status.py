@@ -11,6 +11,7 @@ import msgspec
 
 from edgeadapt_device.cli.common import CONFIG, read_config
 from edgeadapt_device.io.lock import is_locked
+from edgeadapt_device.service.health import Health, seen_from_outside
 from edgeadapt_device.status import DeviceStatus, read_status
 
 NOT_RUNNING = 3
@@ -23,18 +24,27 @@ NOT_RUNNING = 3
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 def status(config_path: Path, state_dir: Path | None, as_json: bool) -> None:
-    """Show what the device does: frames, domain, generation, trial, uploads, budget, refusals.
+    """Show what the device does, and whether it is well: frames, domain, generation, uploads, refusals.
 
     Exits with 0 while the device runs, with 3 when it does not (what is shown is then the last it said),
     and with 2 when it never ran.
     """
     folder = state_dir if state_dir is not None else Path(read_config(config_path).device.state_dir)
     found, runs = read_status(folder), is_locked(folder)
+    # The wall clock may have jumped since; while the process runs, the other one has counted on.
+    age_s = max(time.monotonic() - found.mono_s if runs else time.time() - found.time_s, 0.0)
+    health = seen_from_outside(found, runs=runs, silent_s=max(age_s - found.every_s, 0.0))
     if as_json:
-        seen = msgspec.structs.replace(found, running=runs, connected=found.connected and runs)
+        seen = msgspec.structs.replace(
+            found,
+            running=runs,
+            connected=found.connected and runs,
+            health=health.state,
+            reasons=health.reasons,
+        )
         click.echo(msgspec.json.format(msgspec.json.encode(seen), indent=1).decode())
     else:
-        for name, value in _rows(found, runs, max(time.time() - found.time_s, 0.0)):
+        for name, value in [*_health(health), *_rows(found, runs, age_s)]:
             click.echo(f"{name:<14}{value}")
     if not runs:
         raise SystemExit(NOT_RUNNING)
@@ -47,28 +57,56 @@ def _process(found: DeviceStatus, runs: bool, age_s: float) -> str:
     return f"does not run: {found.pid} {end}, last seen {timedelta(seconds=round(age_s))} ago"
 
 
+def _health(health: Health) -> list[tuple[str, str]]:
+    first, *others = health.reasons or ("",)
+    head = ("health", f"{health.state}: {first}" if first else health.state)
+    return [head, *(("", reason) for reason in others)]
+
+
+def _source(found: DeviceStatus) -> str:
+    trouble = f": {found.source_trouble}" if found.source_trouble else ""
+    return f"{found.source or 'running'}{trouble}, {found.skipped} frames skipped, {found.dropped} overtaken"
+
+
+def _engine(found: DeviceStatus) -> str:
+    text = f"{found.runtime} {found.provider}".strip() or "not known"
+    return f"{text} ({found.fallback})" if found.fallback else text
+
+
+def _generation(found: DeviceStatus) -> str:
+    statistics = f"{found.updates} updates of its statistics" if found.statistics else "fixed statistics"
+    return f"{found.generation}, {timedelta(seconds=round(found.generation_age_s))} old, {statistics}"
+
+
 def _broker(found: DeviceStatus, runs: bool) -> str:
     if not runs:
         return "not connected"
-    return "connected" if found.connected else f"offline{': ' if found.trouble else ''}{found.trouble}"
+    where = f" to {found.broker}" if found.broker else ""
+    return (
+        f"connected{where}" if found.connected else f"offline{': ' if found.trouble else ''}{found.trouble}"
+    )
 
 
 def _rows(found: DeviceStatus, runs: bool, age_s: float) -> list[tuple[str, str]]:
     rows = [
         ("process", _process(found, runs, age_s)),
         ("broker", _broker(found, runs)),
+        ("engine", _engine(found)),
+        ("source", _source(found)),
         ("frames", f"{found.frames} ({found.frames_per_second:.0f}/s, {found.latency_ms:.2f} ms each)"),
         ("segment", f"{found.segment}, drift {found.drift:.2f} source deviations"),
+        ("generation", _generation(found)),
         (
-            "generation",
-            f"{found.generation}, {found.updates} updates of its statistics, {found.builds} builds",
+            "swaps",
+            f"{found.swaps} of {found.builds} built, the last held frames up {found.swap_gap_ms:.0f} ms",
         ),
         ("patch", found.patch or "none"),
-        ("trial", found.trial or "none"),
+        ("trial", f"{found.trial or 'none'}; {found.reverts} patches taken back"),
         ("uploads", f"{found.flagged} flagged, {found.uploaded} acknowledged, {found.outbox_rows} waiting"),
         ("bytes", f"{found.bytes_up} up, {found.bytes_down} down, {found.budget_left_bytes} left to spend"),
         ("quarantined", str(found.quarantined)),
         ("storage", f"{found.storage_errors} failed writes"),
+        ("monitor", f"http://{found.http}/healthz and /metrics" if found.http and runs else "none"),
     ]
     rows += [("refused", text) for text in found.refusals]
     return rows + ([("note", found.note)] if found.note else [])

@@ -174,6 +174,8 @@ def _device_toml(plan: DemoPlan, out: Path, device: DevicePaths, port: int, publ
             "delivery": {"resend_s": 5.0},
             "trust": {"keys": [public_key]},
             "output": {"predictions": str(device.predictions), "metric_every_s": 2.0},
+            # Several devices on one machine: each takes a port of its own.
+            "http": {"port": 0},
         }
     )
 
