@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from edgeadapt.wire import TrialCheck
 from edgeadapt_device.cli.common import CONFIG, read_config
 from edgeadapt_device.io.lock import is_locked
 from edgeadapt_device.service.health import Health, seen_from_outside
@@ -63,6 +64,11 @@ def _health(health: Health) -> list[tuple[str, str]]:
     return [head, *(("", reason) for reason in others)]
 
 
+def _evidence(line: TrialCheck) -> str:
+    proof = f"e-values {line.e_harm:.3g} for harm, {line.e_safe:.3g} for none"
+    return f"{line.check} {line.value:.3f}, bound {line.bound:.3f}; {proof}; {line.frames} frames"
+
+
 def _source(found: DeviceStatus) -> str:
     trouble = f": {found.source_trouble}" if found.source_trouble else ""
     return f"{found.source or 'running'}{trouble}, {found.skipped} frames skipped, {found.dropped} overtaken"
@@ -102,6 +108,7 @@ def _rows(found: DeviceStatus, runs: bool, age_s: float) -> list[tuple[str, str]
         ),
         ("patch", found.patch or "none"),
         ("trial", f"{found.trial or 'none'}; {found.reverts} patches taken back"),
+        *(("", _evidence(line)) for line in found.evidence),
         ("uploads", f"{found.flagged} flagged, {found.uploaded} acknowledged, {found.outbox_rows} waiting"),
         ("bytes", f"{found.bytes_up} up, {found.bytes_down} down, {found.budget_left_bytes} left to spend"),
         ("quarantined", str(found.quarantined)),
