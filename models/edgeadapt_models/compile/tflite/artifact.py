@@ -1,0 +1,76 @@
+"""The LiteRT artifact of a bundle, from its ONNX artifact: same slots, same patch, same outputs.
+
+Steps, each in a room of its own: what the graph's values are at batch 1 (`lower.trace`), which norm layers
+are folded (`lower.sites`), the operators (`ops`) of both subgraphs (`subgraphs`), the bytes
+(`file.flatbuffer`), and the writes (`writes`). Whether the result computes what the ONNX artifact does is
+measured in `check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from edgeadapt.bundle import Artifact, NormLayer
+from edgeadapt_models.compile.tflite.file.flatbuffer import serialise
+from edgeadapt_models.compile.tflite.file.program import Program
+from edgeadapt_models.compile.tflite.lower.context import Ledger, Source
+from edgeadapt_models.compile.tflite.lower.gelu import with_gelus
+from edgeadapt_models.compile.tflite.lower.sites import Place, find_folds, measured
+from edgeadapt_models.compile.tflite.lower.trace import trace
+from edgeadapt_models.compile.tflite.subgraphs import lower
+from edgeadapt_models.compile.tflite.writes import Initializers, translate
+
+TFLITE_NAME = "model.tflite"
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteModel:
+    """A LiteRT model.
+
+    Attributes:
+        data: the file.
+        artifact: what the manifest says of it.
+        program: what is in it.
+        ledger: where the ONNX initializers and the norm layers went.
+    """
+
+    data: bytes
+    artifact: Artifact
+    program: Program
+    ledger: Ledger
+
+
+def tflite_model(
+    data: bytes, source: Artifact, layers: Sequence[NormLayer], places: Sequence[Place], *, image: bool
+) -> TfliteModel:
+    """Make the LiteRT artifact.
+
+    Args:
+        data: bytes of the ONNX file that `source` describes.
+        source: the ONNX artifact (float32).
+        layers: the manifest's norm layers.
+        places: where they are in the ONNX graph, in the same order.
+        image: whether the model takes images; the LiteRT file then takes them as [1, H, W, C].
+
+    Raises:
+        CompileError: an operator or a slot that LiteRT cannot have; says which and where.
+    """
+    model = onnx.load_from_string(data)
+    initializers = Initializers.of(model, data)
+    known = trace(model, initializers.mutable(source.writes))
+    graph = Source.of(with_gelus(Source.of(model.graph, known)), known)
+    program, ledger = lower(graph, places, image=image)
+    file = serialise(program)
+    folds = find_folds(graph, places)
+    artifact = Artifact(
+        "tflite",
+        TFLITE_NAME,
+        "",
+        translate(source.writes, layers, initializers, ledger, file, program.constants),
+        tuple(measured(place, folds).place for place in places),
+        layout="NHWC" if image else "NCHW",
+    )
+    return TfliteModel(file.data, artifact, program, ledger)

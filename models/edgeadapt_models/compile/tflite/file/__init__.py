@@ -1,0 +1,1 @@
+"""The file: what is in it, and its bytes."""
