@@ -67,6 +67,26 @@ def located(message: str, source: str, environ: Mapping[str, str]) -> str:
     return f"{source}: {message}"
 
 
+def origins(text: str, *, source: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Where each key got its value from: the file, or "environment NAME"; keys left at their default are not
+    in it.
+
+    Args:
+        text: the file's content, which `parse` has taken.
+        source: the file's name.
+        environ: as for `parse`.
+
+    Returns:
+        "section.key" to its origin.
+    """
+    found: dict[str, str] = {}
+    for section, part in tomllib.loads(text).items():
+        keys = part if isinstance(part, dict) else {"": None}
+        found.update({f"{section}.{key}".rstrip("."): source for key in keys})
+    names = [name for name in environ if name.startswith(_ENV_PREFIX)]
+    return found | {".".join(_path(name)): f"environment {name}" for name in names}
+
+
 def _path(name: str) -> list[str]:
     """A variable's name as section and key."""
     return name[len(_ENV_PREFIX) :].lower().split("__")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from edgeadapt_device.cli.common import read_config
+from edgeadapt_device.cli.config import config
 from edgeadapt_device.cli.run import run
 from edgeadapt_device.cli.status import status
 from edgeadapt_device.example import device_toml
@@ -24,8 +25,8 @@ def group() -> None:
     """
 
 
-group.add_command(run)
-group.add_command(status)
+for command in (run, status, config):
+    group.add_command(command)
 
 
 @group.command("example-config")
