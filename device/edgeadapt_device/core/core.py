@@ -152,6 +152,8 @@ class DeviceCore:
                 return self._uploads.not_stored(event, now)
             case ev.Dropped(sequences):
                 return self._uploads.dropped(sequences)
+            case ev.Rollback(reason):
+                return self.adaptation.roll_back(reason)
             case ev.Tick():
                 return self._on_tick(now)
 

@@ -106,6 +106,13 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollback:
+    """Somebody at the device wants the base back, and says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing happened, but a deadline is due."""
 
@@ -120,5 +127,6 @@ Event = (
     | Stored
     | NotStored
     | Dropped
+    | Rollback
     | Tick
 )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from edgeadapt.errors import TrustError
 from edgeadapt.wire import Outcome
-from edgeadapt_device.core.adapt.bank import BankEntry
+from edgeadapt_device.core.adapt.domains import BankEntry
 from edgeadapt_device.core.adapt.trial import Trial
 from edgeadapt_device.core.state import TrialRecord
 
@@ -42,6 +42,12 @@ def of_renewed(entry: BankEntry) -> Outcome:
 def of_blocked(entry: BankEntry) -> Outcome:
     """A patch with values that must not run here: it is not tried again."""
     header, reason = entry.patch.header, "the same values were reverted here before"
+    return _outcome(header.cohort, header.serial, entry.patch.digest, "reverted", reason)
+
+
+def of_rollback(entry: BankEntry, reason: str) -> Outcome:
+    """A patch that ran, and was taken back by somebody at the device."""
+    header = entry.patch.header
     return _outcome(header.cohort, header.serial, entry.patch.digest, "reverted", reason)
 
 
