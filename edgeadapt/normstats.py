@@ -5,7 +5,8 @@ keeps a slow average of both that starts at the source values: after n frames wi
 frames it is (N0 * source + n * measured) / (N0 + n), and once N0 + n reaches the window it becomes an
 exponential average over that window. Small frequent updates come close to live batch statistics
 because deep layers settle after shallow ones (each moment was taken under the statistics then in
-force). Not here: which frames are probed, and writing the values into a model.
+force). Values of the signature's copy are averaged along with the rest and belong to no layer. Not
+here: which frames are probed, and writing the values into a model.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from edgeadapt.tensors import FloatArray
 
 
 class StatisticsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the device re-estimates its normalisation statistics."""
+    """How the device re-estimates its normalisation statistics, forward only."""
 
-    # Off leaves the base statistics (or a patch's own) untouched.
+    # False leaves the base statistics (or a patch's own) untouched, and measures nothing for them.
     enabled: bool = True
     # The source statistics count as this many frames (N0).
     prior_frames: float = 16.0
@@ -31,6 +32,17 @@ class StatisticsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window_frames: float = 512.0
     # Probed frames per update of the statistics.
     frames_per_update: int = 16
+    # A session with new statistics is built when they have moved by this much since the last one: root mean
+    # square over channels, in standard deviations.
+    min_move: float = 0.02
+    # Share of the time that building such sessions may take; a new segment may take five times as much.
+    build_share: float = 0.1
+    # Frames of a stretch of few classes count less, down to nothing: its statistics are not the domain's.
+    diversity_guard: bool = True
+    # For a model without statistics (LayerNorm): move the embedding's mean to where the source has it.
+    embedding_shift: bool = False
+    # ... by this share of the way.
+    embedding_gain: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +89,18 @@ class NormEstimator:
         """Keep the estimate but let new frames move it quickly: the world has changed."""
         self._weight = min(self._weight, self.config.prior_frames)
 
-    def update(self, moments: Moments) -> bool:
-        """Fold in the moments of `moments.count` frames; frames with NaN or Inf are left out.
+    def update(self, moments: Moments, weight: float = 1.0) -> bool:
+        """Fold in the moments of `moments.count` frames that count `weight` each, between 0 and 1.
 
         Returns:
-            True when the estimate moved.
+            True when the estimate moved: not when a moment is NaN or Inf, or nothing counts.
         """
-        if not (np.isfinite(moments.mean).all() and np.isfinite(moments.mean_square).all()):
+        finite = np.isfinite(moments.mean).all() and np.isfinite(moments.mean_square).all()
+        count = weight * moments.count
+        if not finite or count <= 0.0:
             return False
-        self._weight = min(self._weight + moments.count, max(self.config.window_frames, moments.count))
-        share = moments.count / self._weight
+        self._weight = min(self._weight + count, max(self.config.window_frames, count))
+        share = count / self._weight
         self._mean += share * (moments.mean - self._mean)
         self._square += share * (moments.mean_square - self._square)
         self.frames += moments.count
@@ -101,6 +115,18 @@ class NormEstimator:
     def var(self) -> FloatArray:
         """[P] current variance, never below a floor that keeps the division finite."""
         return np.maximum(self._square - self._mean**2, 1e-8).astype(np.float32)
+
+
+def distance_moved(before: tuple[FloatArray, FloatArray], after: tuple[FloatArray, FloatArray]) -> float:
+    """How far [P] (mean, variance) moved: root mean square over channels.
+
+    The mean's step counts in standard deviations before, the deviation's as half the logarithm of the
+    variances' ratio: both are, to first order, what a normalised activation moves by.
+    """
+    (mean, var), (new_mean, new_var) = before, after
+    step = (new_mean - mean) ** 2 / np.maximum(var, 1e-12)
+    ratio = 0.5 * np.log(np.maximum(new_var, 1e-12) / np.maximum(var, 1e-12))
+    return float(np.sqrt(np.mean(step + ratio**2, dtype=np.float64)))
 
 
 def statistics_slots(manifest: Manifest, mean: FloatArray, var: FloatArray) -> dict[str, FloatArray]:

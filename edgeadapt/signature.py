@@ -1,8 +1,9 @@
 """A signature names the domain a device is in without sending any image.
 
 It is the mean, over a window of frames, of per-frame features of the first norm layer's input: the
-mean and the standard deviation of each channel over positions. That layer lies before every slot,
-so a signature does not change when the model is patched or its statistics move. Distances are in
+mean and the standard deviation of each channel over positions. No slot reaches what is measured (a
+model with an input prompt has a copy of that tensor without it, `Manifest.signature_offset`), so a
+signature does not change when the model is patched or its statistics move. Distances are in
 source standard deviations (root mean square over features), so thresholds carry over between models.
 
 Windows see drift where single frames do not: the window mean of n frames has standard error 1/sqrt(n).
@@ -36,15 +37,16 @@ def features(manifest: Manifest, mean: FloatArray, mean_square: FloatArray) -> F
     """Signature features of each frame.
 
     Args:
-        manifest: names the first norm layer.
+        manifest: says where in the probe vectors the signature's channels are.
         mean: [N, P] per-frame probe means.
         mean_square: [N, P] per-frame probe mean squares.
 
     Returns:
         [N, S] float32 with S = 2 * channels of the first norm layer: means, then standard deviations.
     """
-    first = manifest.norm_layers[0]
-    part = slice(first.probe_offset, first.probe_offset + first.channels)
+    # The first layer begins at 0, and so does the signature where there is no copy.
+    start = manifest.signature_offset
+    part = slice(start, start + manifest.norm_layers[0].channels)
     centre = mean[:, part]
     spread = np.sqrt(np.maximum(mean_square[:, part] - centre**2, 0.0))
     return np.concatenate([centre, spread], axis=1).astype(np.float32)

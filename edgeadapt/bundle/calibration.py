@@ -19,7 +19,8 @@ class Calibration:
     """Source statistics (all float32).
 
     Attributes:
-        norm_mean: [P] mean of every norm layer's input, end to end (P = manifest.probe_channels).
+        norm_mean: [P] mean of every norm layer's input, end to end (P = manifest.probe_channels), and of the
+            signature's copy where there is one.
         norm_var: [P] its variance over images and positions.
         signature_mean: [S] mean over images of the signature features of `signature.features`.
         signature_std: [S] their standard deviation over images.

@@ -73,6 +73,11 @@ def _check_layers(manifest: Manifest) -> None:
         if bool(layer.mean) != bool(layer.var):
             raise BundleError(f"{where}: mean and var: expected both or neither")
         _check_layer_slots(layer, slots, where)
+    if manifest.signature_offset not in (0, offset):
+        raise BundleError(
+            f"{_MANIFEST}: signature_offset {manifest.signature_offset}, "
+            f"expected 0 or the layers' end {offset}"
+        )
 
 
 def _check_layer_slots(layer: NormLayer, slots: Mapping[str, Slot], where: str) -> None:

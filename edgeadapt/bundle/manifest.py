@@ -91,7 +91,7 @@ class Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NormLayer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One normalisation layer, in graph order.
 
-    The probe graph returns the moments of every layer's input end to end in one vector;
+    The probe graph returns the moments of every layer's input end to end in one vector of P values;
     this layer's channels are `[probe_offset : probe_offset + channels]` of it.
     `mean` and `var` are empty for layers that keep no statistics (LayerNorm, GroupNorm, InstanceNorm).
 
@@ -145,7 +145,12 @@ class FileDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole description of a bundle."""
+    """The whole description of a bundle.
+
+    The domain signature is made of the moments of the first norm layer's input. Where a slot may move that
+    input (an input prompt), the probe measures a copy of it that no slot reaches as well: as many channels
+    again, behind those of all layers, from `signature_offset` on. 0: there is no copy.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -156,11 +161,17 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     artifacts: tuple[Artifact, ...]
     files: tuple[FileDigest, ...]
     format: int = FORMAT_VERSION
+    signature_offset: int = 0
+
+    @property
+    def layer_channels(self) -> int:
+        """The channels of all norm layers together."""
+        return sum(layer.channels for layer in self.norm_layers)
 
     @property
     def probe_channels(self) -> int:
-        """Length of the probe vectors: the channels of all norm layers together."""
-        return sum(layer.channels for layer in self.norm_layers)
+        """Length P of the probe vectors: the channels of all norm layers, and of the signature's copy."""
+        return self.layer_channels + (self.norm_layers[0].channels if self.signature_offset else 0)
 
     @property
     def has_statistics(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -91,6 +92,17 @@ def test_signature_features_are_means_then_deviations() -> None:
     mean = np.array([[1.0, 2.0]], np.float32)
     square = np.array([[5.0, 4.0]], np.float32)
     assert features(manifest, mean, square).tolist() == [[1.0, 2.0, 2.0, 0.0]]
+
+
+def test_the_signature_is_taken_from_the_copy_that_no_slot_reaches() -> None:
+    manifest = msgspec.structs.replace(bundles.bundle().manifest, signature_offset=2)
+    assert (manifest.layer_channels, manifest.probe_channels) == (2, 4)
+    mean = np.array([[9.0, 9.0, 1.0, 2.0]], np.float32)
+    square = np.array([[99.0, 99.0, 5.0, 4.0]], np.float32)
+    assert features(manifest, mean, square).tolist() == [[1.0, 2.0, 2.0, 0.0]]
+    # The layers' own statistics stay where they were.
+    slots = statistics_slots(manifest, mean[0], square[0])
+    assert slots["bn.mean"].tolist() == [9.0, 9.0]
 
 
 def test_signature_distance_is_in_source_deviations() -> None:

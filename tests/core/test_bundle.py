@@ -150,6 +150,8 @@ def changed(path: str, value: Any) -> dict[str, bytes]:
         ("norm_layers.0.epsilon", -1.0, "bn: channels and epsilon"),
         ("norm_layers.0.probe_offset", 1, "bn: probe_offset 1"),
         ("norm_layers.0.probe_offset", -2, "bn: probe_offset -2"),
+        ("signature_offset", 1, "signature_offset 1, expected 0 or the layers' end 2"),
+        ("signature_offset", 2, "norm_mean has shape (2,), the manifest asks for (4,)"),
         ("artifacts", [], "artifacts is empty"),
         ("artifacts.0.probe_suffix", "gone.bin", "gone"),
         ("artifacts.0.writes.0.at.shape", [1], "slot of shape (2,) does not fit the tensors (1,)"),
