@@ -4,7 +4,8 @@ A device re-estimates its statistics from all its frames; the cloud only has som
 were chosen for their entropy. So the uploads are used for differences alone: the device's reported
 moments, which belong to the values it runs now, are carried over by the change that the same uploads
 show between the two sets of values (a control variate). The first norm layer lies before every slot
-and keeps the device's moments exactly. Not here: estimating moments on a device (`edgeadapt.normstats`).
+that is taught here and keeps the device's moments exactly. Not here: estimating moments on a device
+(`edgeadapt.normstats`).
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ class DeviceStatistics:
         Args:
             student: holds the values that the devices run now; its statistics are overwritten.
             images: uploads float32 [N, C, H, W]; with fewer than 2 nothing can be predicted.
-            mean: [P] the devices' means.
+            mean: [P] the devices' means; behind the layers' may be those of the signature's copy, left out.
             var: [P] the devices' variances.
         """
         self._images = images
-        self.reported = Statistics(torch.from_numpy(mean.copy()), torch.from_numpy(var.copy()))
         here = student.settle(images)
+        own = slice(len(here.mean))
+        self.reported = Statistics(torch.from_numpy(mean[own].copy()), torch.from_numpy(var[own].copy()))
         shift = (self.reported.mean - here.mean) / here.var.clamp_min(1e-8).sqrt()
         self._shift = shift.clamp(-MAX_SHIFT_SD, MAX_SHIFT_SD)
         self.mismatch = float(shift.square().mean())  # mean square, in variances: how badly they fit

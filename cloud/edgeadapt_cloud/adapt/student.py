@@ -1,8 +1,9 @@
-"""The student in torch: the same network the devices run, with its slots reachable by name.
+"""The student in torch: the same network the devices run, with its norm slots reachable by name.
 
 Invariants: only the affine parameters of norm layers ask for gradients; the network is in eval mode
 between calls, so a forward pass uses the statistics it was given ("train as deployed"); weights equal
-the bundle's base values at construction. Patches leave here as slot name -> float32 array.
+the bundle's base values at construction. Patches leave here as slot name -> float32 array. A bundle may
+have further slots (a prompt, adapters, its head); they stay at the base, and no patch from here names one.
 Not here: losses, which samples are shown, and whether the result is any good.
 """
 
@@ -28,7 +29,7 @@ BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Mean and variance of every norm layer's input, float32 [P] each, in the manifest's order."""
+    """Mean and variance of every norm layer's input, float32 [channels of all layers] each, in order."""
 
     mean: Tensor
     var: Tensor
@@ -47,7 +48,7 @@ class Student:
         _own_affine(self.network, manifest)
         self._layers = manifest.norm_layers
         self._slots = _slot_tensors(self.network, manifest)
-        self._base = {name: torch.from_numpy(np.array(value)) for name, value in base.items()}
+        self._base = {name: torch.from_numpy(np.array(base[name])) for name in self._slots if name in base}
         for name, tensor in self._slots.items():
             if name not in self._base or self._base[name].shape != tensor.shape:
                 raise ConfigError(f"slot {name!r} of the bundle does not fit the student's network")
@@ -69,18 +70,27 @@ class Student:
         return [self._base[name] for layer in self._layers for name in (layer.scale, layer.bias)]
 
     def load(self, values: Mapping[str, FloatArray]) -> None:
-        """Return to the base bundle, then write the given slots over it."""
+        """Return to the base bundle, then write the given slots over it.
+
+        Raises:
+            ConfigError: a value is for a slot that is not a norm layer's.
+        """
+        foreign = sorted(set(values) - set(self._slots))
+        if foreign:
+            raise ConfigError(
+                f"the student's network has no {foreign[0]!r}: only norm layers are taught here"
+            )
         with torch.no_grad():
             for name, tensor in self._slots.items():
                 given = values.get(name)
                 tensor.copy_(self._base[name] if given is None else torch.from_numpy(np.array(given)))
 
     def values(self) -> dict[str, FloatArray]:
-        """Every slot's present value, as a patch carries it."""
+        """Every norm slot's present value, as a patch carries it."""
         return {name: tensor.detach().numpy().copy() for name, tensor in self._slots.items()}
 
     def adopt(self, network: nn.Module) -> None:
-        """Take every slot's value from another network of the same structure."""
+        """Take every norm slot's value from another network of the same structure."""
         theirs = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         with torch.no_grad():
             for name, tensor in self._slots.items():
@@ -97,7 +107,7 @@ class Student:
         return Statistics(torch.cat([mean for mean, _ in parts]), torch.cat([var for _, var in parts]))
 
     def set_statistics(self, statistics: Statistics) -> None:
-        """Write [P] statistics into the layers that keep any."""
+        """Write statistics of all layers into those that keep any."""
         for layer in self._layers:
             if layer.mean:
                 part = slice(layer.probe_offset, layer.probe_offset + layer.channels)
@@ -192,8 +202,12 @@ def _own_affine(network: nn.Module, manifest: Manifest) -> None:
 
 
 def _slot_tensors(network: nn.Module, manifest: Manifest) -> dict[str, Tensor]:
+    """The norm layers' slots by name."""
     tensors: dict[str, Tensor] = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    missing = [slot.name for slot in manifest.slots if slot.name not in tensors]
+    fields = ((layer.scale, layer.bias, layer.mean, layer.var) for layer in manifest.norm_layers)
+    wanted = {name for layer in fields for name in layer if name}
+    names = [slot.name for slot in manifest.slots if slot.name in wanted]
+    missing = [name for name in names if name not in tensors]
     if missing:
         raise ConfigError(f"the student's network has no {missing[0]!r}, which the bundle declares a slot")
-    return {slot.name: tensors[slot.name] for slot in manifest.slots}
+    return {name: tensors[name] for name in names}

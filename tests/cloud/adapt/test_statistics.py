@@ -29,6 +29,18 @@ def test_reported_statistics_come_back_under_the_same_values(student: Student) -
     torch.testing.assert_close(again.var, reported.var, rtol=1e-3, atol=1e-3)
 
 
+def test_moments_of_the_signatures_copy_are_left_out(student: Student) -> None:
+    """A bundle with a prompt reports them behind those of the layers."""
+    images = as_tensor(veiled(tiny_images(60, seed=5)[0]))
+    reported = student.settle(images)
+    mean, var = reported.mean.numpy(), reported.var.numpy()
+    copy = np.full(8, 1e6, np.float32)
+    plain = DeviceStatistics(student, images[:50], mean, var)
+    longer = DeviceStatistics(student, images[:50], np.concatenate([mean, copy]), np.concatenate([var, copy]))
+    assert longer.mismatch == plain.mismatch
+    torch.testing.assert_close(longer.settle(student).mean, plain.settle(student).mean)
+
+
 def test_carried_over_statistics_beat_those_of_biased_uploads(student: Student) -> None:
     images, _ = tiny_images(600, seed=6)
     frames = as_tensor(veiled(images))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
-from edgeadapt.bundle import Bundle
+from edgeadapt.bundle import Bundle, Slot
 from edgeadapt.errors import ConfigError
 from edgeadapt.normstats import Moments, NormEstimator, StatisticsConfig
 from edgeadapt_cloud.adapt.student import BATCH, Statistics, Student, batch_statistics
@@ -35,6 +36,23 @@ def test_foreign_weights_are_refused(bundle: Bundle) -> None:
 def test_foreign_network_is_refused(bundle: Bundle) -> None:
     with pytest.raises(ConfigError, match="norm1"):
         Student(torch.nn.Linear(2, 2), bundle.manifest, bundle.base_slots())
+
+
+def test_further_slots_stay_at_the_base_and_in_no_patch(bundle: Bundle) -> None:
+    """A prompt is no tensor of the torch network; the head is one, and is not taught."""
+    further = (
+        Slot("head.weight", "head_weight", "head", (10, 12), -9.0, 9.0),
+        Slot("input_prompt", "input_prompt", "input", (1, 28, 28), -1.0, 1.0),
+    )
+    manifest = msgspec.structs.replace(bundle.manifest, slots=(*further, *bundle.manifest.slots))
+    base = {slot.name: np.zeros(slot.shape, np.float32) for slot in further}
+    student = Student(tiny_module(), manifest, {**base, **bundle.base_slots()})
+    assert set(student.values()) == {slot.name for slot in bundle.manifest.slots}
+    head = tiny_module().head.weight
+    student.load({name: value + np.float32(0.1) for name, value in student.values().items()})
+    torch.testing.assert_close(student.network.get_parameter("head.weight"), head)
+    with pytest.raises(ConfigError, match="input_prompt"):
+        student.load({"input_prompt": base["input_prompt"]})
 
 
 def test_only_affine_parameters_learn(student: Student) -> None:
