@@ -80,7 +80,7 @@ class Adaptation:
         if self.trial.watched and self._before is not None:
             return self._before
         entry = self.running.entry
-        if entry is not None and entry.patch.values and not entry.confirmed:
+        if entry is not None and entry.patch.values and (not entry.confirmed or self._is_blocked(entry)):
             return Running(None, self._source)
         return Running(self.running.entry, self.statistics.current)
 
@@ -201,6 +201,19 @@ class Adaptation:
         if entry.statistics is not None:
             return entry.statistics
         return self.statistics.of_patch(entry.patch.values) if entry.patch.values else self._source
+
+    def _is_blocked(self, entry: BankEntry) -> bool:
+        return entry.patch.digest in self.blocked
+
+    def roll_back(self, reason: str) -> list[Effect]:
+        """To the base, as somebody at the device wants it; the cloud, which did not order it, is told."""
+        entry = self.running.entry
+        told: list[Effect] = []
+        if entry is not None and entry.patch.values and not self.trial.active:
+            told.append(StoreMessage(outcomes.of_rollback(entry, reason)))
+        effects = self.to_base(reason)
+        self.must_commit = True
+        return [*effects, *told, Log(f"rolled back to the base: {reason}")]
 
     def to_base(self, reason: str) -> list[Effect]:
         """Back to the base for good: an operator's rollback.
