@@ -18,9 +18,9 @@ from edgeadapt_models.compile.tflite.file.flatbuffer import serialise
 from edgeadapt_models.compile.tflite.file.program import Program
 from edgeadapt_models.compile.tflite.lower.context import Ledger, Source
 from edgeadapt_models.compile.tflite.lower.gelu import with_gelus
-from edgeadapt_models.compile.tflite.lower.sites import Place, find_folds, measured
+from edgeadapt_models.compile.tflite.lower.sites import Place, find_folds, measure_results, measured
 from edgeadapt_models.compile.tflite.lower.trace import trace
-from edgeadapt_models.compile.tflite.subgraphs import lower
+from edgeadapt_models.compile.tflite.subgraphs import FAST, PROBE, lower
 from edgeadapt_models.compile.tflite.writes import Initializers, translate
 
 TFLITE_NAME = "model.tflite"
@@ -44,12 +44,19 @@ class TfliteModel:
 
 
 def tflite_model(
-    data: bytes, source: Artifact, layers: Sequence[NormLayer], places: Sequence[Place], *, image: bool
+    data: bytes,
+    suffix: bytes,
+    source: Artifact,
+    layers: Sequence[NormLayer],
+    places: Sequence[Place],
+    *,
+    image: bool,
 ) -> TfliteModel:
     """Make the LiteRT artifact.
 
     Args:
         data: bytes of the ONNX file that `source` describes.
+        suffix: bytes of its probe suffix.
         source: the ONNX artifact (float32).
         layers: the manifest's norm layers.
         places: where they are in the ONNX graph, in the same order.
@@ -58,19 +65,25 @@ def tflite_model(
     Raises:
         CompileError: an operator or a slot that LiteRT cannot have; says which and where.
     """
-    model = onnx.load_from_string(data)
+    model, probe = onnx.load_from_string(data), onnx.load_from_string(data + suffix)
     initializers = Initializers.of(model, data)
-    known = trace(model, initializers.mutable(source.writes))
-    graph = Source.of(with_gelus(Source.of(model.graph, known)), known)
-    program, ledger = lower(graph, places, image=image)
+    known = trace(probe, initializers.mutable(source.writes))
+    folds = find_folds(Source.of(model.graph, known), places)
+    measure_results(probe.graph, len(model.graph.node), folds)
+    graphs = {
+        FAST: Source.of(with_gelus(Source.of(model.graph, known)), known),
+        PROBE: Source.of(with_gelus(Source.of(probe.graph, known)), known),
+    }
+    batch = [place for place in places if place.operator == "batch"]
+    affine = {place.result: place.layer for place in batch if place.source not in folds}
+    program, ledger = lower(graphs, folds, affine, image=image)
     file = serialise(program)
-    folds = find_folds(graph, places)
     artifact = Artifact(
         "tflite",
         TFLITE_NAME,
         "",
         translate(source.writes, layers, initializers, ledger, file, program.constants),
-        tuple(measured(place, folds).place for place in places),
+        tuple(measured(place, folds) for place in places),
         layout="NHWC" if image else "NCHW",
     )
     return TfliteModel(file.data, artifact, program, ledger)

@@ -140,7 +140,6 @@ class Context:
         ledger: shared with the other subgraphs.
         folds: norm layers to fold, by the value that the convolution or matrix before them computes.
         affine: norm layers with statistics that are not folded, by their output.
-        watched: values that must exist by themselves (they are measured), so nothing is fused behind them.
         done: names of values that need no operator of their own any more.
     """
 
@@ -150,7 +149,6 @@ class Context:
     ledger: Ledger
     folds: Mapping[str, Fold]
     affine: Mapping[str, str]
-    watched: frozenset[str]
     done: set[str] = field(default_factory=set)
     _forms: dict[str, list[Form]] = field(default_factory=dict)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import onnx
+
 from edgeadapt_models.compile.tflite.lower.context import Fold, Source
 from edgeadapt_models.compile.tflite.lower.weights import bias_behind
 
@@ -18,32 +20,27 @@ class Place:
 
     Attributes:
         layer: its name in the manifest.
-        operator: "batch" for a BatchNormalization node; "folded" for a convolution or matrix whose norm was
-            folded away before it came here; "other" for what stays as it is.
-        source: the value that it normalises; for a "folded" one what the convolution returns.
-        channel_axis: logical axis of the channels of `source`.
+        operator: "batch" for a BatchNormalization node; "other" for what stays as it is.
+        source: the value that it normalises.
         result: the value that a BatchNormalization node returns; else not used.
+        measured: what the ONNX probe measures of it.
     """
 
     layer: str
-    operator: Literal["batch", "folded", "other"]
+    operator: Literal["batch", "other"]
     source: str
-    channel_axis: int
     result: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What the probe measures of a layer: a value, and whether that is the layer's input or its output."""
-
-    value: str
-    place: Literal["input", "output"]
+    measured: Literal["input", "output"] = "input"
 
 
 def find_folds(source: Source, places: Sequence[Place]) -> dict[str, Fold]:
     """The BatchNorms that go into the operator before them, by the value that this operator computes.
 
     One does when that operator has weights of its own and nothing else reads what it returns.
+
+    Args:
+        source: the fast graph.
+        places: the norm layers.
     """
     return {
         place.source: Fold(place.layer, place.result)
@@ -52,11 +49,15 @@ def find_folds(source: Source, places: Sequence[Place]) -> dict[str, Fold]:
     }
 
 
-def measured(place: Place, folds: Mapping[str, Fold]) -> Measured:
+def measured(place: Place, folds: Mapping[str, Fold]) -> Literal["input", "output"]:
     """Where a norm is folded no value of the graph is its input any more, so its output is measured."""
-    if place.source in folds:
-        return Measured(place.result, "output")
-    return Measured(place.source, "output" if place.operator == "folded" else "input")
+    return "output" if place.source in folds else place.measured
+
+
+def measure_results(graph: onnx.GraphProto, first: int, folds: Mapping[str, Fold]) -> None:
+    """Make the probe's nodes (from number `first` on) read what folded layers return, not what they take."""
+    for node in graph.node[first:]:
+        node.input[:] = [folds[name].result if name in folds else name for name in node.input]
 
 
 def _carried(source: Source, name: str) -> bool:

@@ -42,10 +42,10 @@ _CLIPS: dict[tuple[float, float], tuple[int, int]] = {
 def fuse(context: Context, name: str) -> tuple[int, str]:
     """The activation that can ride on the operator that computes `name`, and the value it then computes.
 
-    Only where nothing else reads `name` and nobody measures it.
+    Only where nothing else reads `name`.
     """
     node = context.source.only_reader(name)
-    if node is None or name in context.watched:
+    if node is None:
         return Fused.NONE, name
     bounds = (0.0, math.inf) if node.op_type == "Relu" else _clip_bounds(context, node)
     if bounds is None or bounds not in _CLIPS:

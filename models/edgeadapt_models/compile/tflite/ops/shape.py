@@ -65,18 +65,16 @@ def _concat(context: Context, node: onnx.NodeProto) -> None:
     axis = attributes(node)["axis"] % rank
     names = list(node.input)
     order = common_order(context, names, rank)
-    shape = stored_shape(context.shape(result), order)
     tensors = [context.stored(name, order) for name in names]
-    context.define(result, concatenate(context, tensors, order.index(axis), shape), order)
+    context.define(result, _concatenate(context, tensors, order.index(axis)), order)
 
 
-def concatenate(context: Context, tensors: Sequence[int], axis: int, shape: Sequence[int]) -> int:
+def _concatenate(context: Context, tensors: Sequence[int], axis: int) -> int:
     """Join tensors along a stored axis, at most four at a time: XNNPACK takes no more."""
     parts = list(tensors)
     while len(parts) > 1:
         groups = [parts[start : start + 4] for start in range(0, len(parts), 4)]
         parts = [group[0] if len(group) == 1 else _join(context, group, axis) for group in groups]
-    assert context.subgraph.tensors[parts[0]].shape == tuple(shape)
     return parts[0]
 
 
