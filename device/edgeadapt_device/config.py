@@ -111,9 +111,11 @@ class ProbeSection(Section, frozen=True):
     """[probe]: which frames also return the moments of the norm layers."""
 
     # Share of frames in a settled segment; 0 turns probing, and with it all adaptation, off.
-    share: float = 0.5
-    # All of the first frames of a segment are probed until this many were.
+    share: float = 0.05
+    # The first frames of a segment, all of which are probed; then the share falls as 1/n to the settled one.
     young_frames: int = 96
+    # When the frames themselves look different all of a sudden, so many in a row are probed.
+    burst_frames: int = 32
 
 
 class DomainsSection(Section, frozen=True):
@@ -131,6 +133,9 @@ class DomainsSection(Section, frozen=True):
     patience_frames: int = 4
     # A remembered patch whose signature is nearer than this is put back at once.
     match_distance: float = 0.6
+    # Another one takes its place in the same segment only if it is nearer by this much, `patience_frames` in
+    # a row.
+    hysteresis: float = 0.15
     # Probed frames of a new segment before the first look into the bank.
     match_frames: int = 12
     # Most bytes of patches to remember; the least recently used go first.
@@ -221,7 +226,7 @@ class TrialSection(Section, frozen=True):
     min_agreement: float = 0.2
     # D / (1 + D) may rise by this, D being the distance of the norm layers' inputs from the source's, in
     # source standard deviations.
-    max_probe_distance: float = 0.1
+    max_probe_distance: float = 0.25
     # A trial that takes longer is judged on what it has.
     deadline_s: float = 3600.0
 

@@ -55,6 +55,7 @@ def score(sessions: Mapping[int, Session], plan: FramePlan, first_index: int, im
             image=image,
             logits=scores.logits[number],
             token=plan.token,
+            embedding=scores.embedding[number],
             mean=scores.mean[number] if scores.mean is not None else None,
             mean_square=scores.mean_square[number] if scores.mean_square is not None else None,
             previous_logits=old.logits[number] if old is not None else None,

@@ -64,7 +64,7 @@ class Bench:
 
     def ready(self) -> None:
         """All builds that are asked for end well."""
-        while self.adaptation.generations.busy:
+        while self.adaptation.switching.generations.busy:
             self.handle(GenerationReady(self.token))
 
     def handle(self, event: Event) -> None:

@@ -65,7 +65,7 @@ class DeviceCore:
             pending: rows that an earlier process left in the outbox.
         """
         self._bundle, self._config, self._rng = bundle, config, rng
-        restored = restore(bundle, config, trusted, state, envelopes or {})
+        restored = restore(bundle, config, trusted, state, envelopes or {}, rng=rng)
         self._restored = restored
         self.epoch = restored.epoch
         self.adaptation: Adaptation = restored.adaptation
@@ -101,29 +101,28 @@ class DeviceCore:
 
     def plan(self) -> FramePlan:
         """How to score the next frame; raises RuntimeError before the first generation is ready."""
-        generations, adaptation = self.adaptation.generations, self.adaptation
+        adaptation = self.adaptation
+        generations, trial = adaptation.switching.generations, adaptation.patches.trial
         if generations.running is None:
             raise RuntimeError("no generation is ready yet")
-        share = self._config.probe.share
-        young = adaptation.tracker.frames < self._config.probe.young_frames
-        probe = share > 0 and (young or self._rng.random() < share)
-        trial, previous = adaptation.trial, None
+        previous = None
         if trial.running and generations.fallback is not None:
             previous = generations.fallback.token if self._rng.random() < self._config.trial.share else None
+        probing = adaptation.probing
         # On trial both sides are probed: their inner values are evidence, too.
-        probe = share > 0 and (probe or trial.settling or previous is not None)
+        probe = probing.wanted() or (probing.enabled and (trial.settling or previous is not None))
         return FramePlan(generations.running.token, probe, previous)
 
     @property
     def ready(self) -> bool:
         """True once a generation can score frames."""
-        return self.adaptation.generations.running is not None
+        return self.adaptation.switching.generations.running is not None
 
     def handle(self, event: ev.Event, now: Instant) -> list[Effect]:
         """Take one event; returns what to do, in order."""
         effects = self._dispatch(event, now)
         effects += self._uploads.send(now)
-        if not self.adaptation.must_commit:
+        if not self.adaptation.patches.must_commit:
             return effects
         # A build may end the process: what it is for must be durable before it begins.
         builds = [effect for effect in effects if isinstance(effect, BuildGeneration)]
@@ -153,7 +152,7 @@ class DeviceCore:
             case ev.Dropped(sequences):
                 return self._uploads.dropped(sequences)
             case ev.Rollback(reason):
-                return self.adaptation.roll_back(reason)
+                return self.adaptation.patches.roll_back(reason)
             case ev.Tick():
                 return self._on_tick(now)
 
@@ -169,8 +168,8 @@ class DeviceCore:
         adaptation = self.adaptation
         segment = adaptation.tracker.segment
         # The frame that ends a trial was still scored by what was on trial.
-        generation = self._name(adaptation.generations.patch_of(event.token))
-        effects = adaptation.on_frame(event, label, now)
+        generation = self._name(adaptation.switching.generations.patch_of(event.token))
+        effects = adaptation.on_frame(event, label, uncertainty, now)
         if adaptation.tracker.segment != segment:
             self._uploads.new_segment()
             segment = adaptation.tracker.segment
@@ -206,8 +205,8 @@ class DeviceCore:
 
     def _generation(self) -> str:
         """What scores frames; before the first session is built, what it is built for."""
-        running = self.adaptation.generations.running
-        return self._name(running.patch if running is not None else self.adaptation.running.digest)
+        running = self.adaptation.switching.generations.running
+        return self._name(running.patch if running is not None else self.adaptation.switching.running.digest)
 
     def _on_connected(self, max_packet_bytes: int, now: Instant) -> list[Effect]:
         self._uploads.delivery.connect(max_packet_bytes, now)
@@ -232,7 +231,7 @@ class DeviceCore:
 
     def next_deadline(self) -> float | None:
         """Monotonic second at which a Tick is due, or None."""
-        trial = self.adaptation.trial
+        trial = self.adaptation.patches.trial
         due = [
             self._uploads.delivery.next_deadline(),
             self._metric_due_s,
@@ -263,7 +262,7 @@ class DeviceCore:
 
     def commit(self) -> Effect:
         """The effect that makes the present state durable."""
-        self.adaptation.must_commit = False
+        self.adaptation.patches.must_commit = False
         state, envelopes = snapshot(
             self._bundle,
             self.adaptation,
@@ -283,8 +282,8 @@ class DeviceCore:
             uploaded=self._uploads.uploaded,
             segment=adaptation.tracker.segment,
             generation=self._generation(),
-            trial=adaptation.trial.state.value,
-            evidence=adaptation.trial.evidence.lines if adaptation.trial.watched else (),
+            trial=adaptation.patches.trial.state.value,
+            evidence=adaptation.patches.trial.evidence.lines if adaptation.patches.trial.watched else (),
             drift=adaptation.tracker.drift,
             outbox_rows=len(self._uploads.delivery),
             bytes_up=self._uploads.budget.spent_bytes,

@@ -22,6 +22,7 @@ class FrameScored:
         image: [H, W, C] uint8, or float32 of the model's shape.
         logits: [K] float32.
         token: the generation that made the logits.
+        embedding: [D] float32, when the engine gives one.
         mean: [P] per-frame mean of every norm layer's input, when the frame was probed.
         mean_square: [P] per-frame mean square, likewise.
         previous_logits: [K] of the generation before the trial, when the frame was compared.
@@ -33,6 +34,7 @@ class FrameScored:
     image: Image
     logits: FloatArray
     token: int
+    embedding: FloatArray | None = None
     mean: FloatArray | None = None
     mean_square: FloatArray | None = None
     previous_logits: FloatArray | None = None

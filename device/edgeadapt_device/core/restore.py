@@ -21,7 +21,7 @@ from edgeadapt.wire import Outcome, pack_vector, unpack_vector
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core.adapt import outcomes
 from edgeadapt_device.core.adapt.adaptation import Adaptation
-from edgeadapt_device.core.adapt.bank import BankEntry, PatchBank
+from edgeadapt_device.core.adapt.domains import BankEntry, PatchBank
 from edgeadapt_device.core.adapt.running import Running, Statistics
 from edgeadapt_device.core.downlink.intake import is_sound
 from edgeadapt_device.core.downlink.told import Told
@@ -48,6 +48,8 @@ def restore(
     trusted: TrustedKeys,
     state: DeviceState | None,
     envelopes: Mapping[str, bytes],
+    *,
+    rng: np.random.Generator,
 ) -> Restored:
     """Rebuild the parts of a core; a state of another bundle keeps only its epoch and segment."""
     bank = PatchBank(bundle.calibration, config.domains.bank_bytes)
@@ -55,7 +57,7 @@ def restore(
     if state is None or state.bundle != bundle.digest:
         segment, epoch = (state.segment + 1, state.epoch + 1) if state is not None else (0, 1)
         notes = ("the bundle has changed: starting from its base",) if state is not None else ()
-        adaptation = Adaptation(bundle, config, bank, segment, None)
+        adaptation = Adaptation(bundle, config, bank, segment, None, rng=rng)
         return Restored(adaptation, Running(None, source), epoch, 0, Told(), None, None, notes)
     notes_list: list[str] = []
     # A patch cut off on trial is not taken back: it would push out the one of its cohort that ran before it.
@@ -66,11 +68,12 @@ def restore(
             bank.restore(entry)
     reference = _vector(state.reference, len(bundle.calibration.signature_mean))
     signature = Signature(reference, state.reference_frames) if reference is not None else None
-    adaptation = Adaptation(bundle, config, bank, state.segment, signature)
-    adaptation.blocked.extend(state.blocked)
+    adaptation = Adaptation(bundle, config, bank, state.segment, signature, rng=rng)
+    adaptation.patches.blocked.extend(state.blocked)
+    adaptation.patches.told = any(a.segment == state.segment for a in state.assignments)
     cut_off = outcomes.of_cut_off(state.trial) if state.trial is not None else None
     if state.trial is not None:
-        adaptation.block(state.trial.digest, _values(trusted, envelopes.get(state.trial.digest)))
+        adaptation.patches.block(state.trial.digest, _values(trusted, envelopes.get(state.trial.digest)))
     entry = bank.by_digest(state.patch) if state.patch else None
     if state.patch and entry is None:
         notes_list.append("the running patch could not be restored: starting from the base")
@@ -85,7 +88,7 @@ def restore(
         Told(
             serials=state.serials,
             assignments=tuple(a for a in state.assignments if is_sound(a.cohort, a.segment)),
-            blocked=tuple(adaptation.blocked),
+            blocked=tuple(adaptation.patches.blocked),
             budget_bytes_per_hour=state.budget_bytes_per_hour,
             commands=state.commands,
         ),
@@ -139,11 +142,15 @@ def snapshot(
     bundle: Bundle, adaptation: Adaptation, told: Told, budget: BudgetRecord | None, epoch: int, frames: int
 ) -> tuple[DeviceState, dict[str, bytes]]:
     """The state to store, and the envelopes it names by digest."""
-    running, trial = adaptation.known_good, adaptation.trial
+    running, trial = adaptation.patches.known_good, adaptation.patches.trial
     signature = adaptation.tracker.signature
-    entries = list(adaptation.bank.entries())
+    entries = list(adaptation.patches.bank.entries())
     known = {entry.patch.digest for entry in entries}
-    if running.entry is not None and running.digest not in known and running.digest not in adaptation.blocked:
+    if (
+        running.entry is not None
+        and running.digest not in known
+        and running.digest not in adaptation.patches.blocked
+    ):
         entries.insert(0, running.entry)
     record = None
     if trial.active:

@@ -9,7 +9,7 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.digest import sha256_hex
 from edgeadapt.patch import TrustedKeys, open_envelope
 from edgeadapt.tensors import FloatArray
-from edgeadapt_device.core.adapt.bank import BankEntry, PatchBank
+from edgeadapt_device.core.adapt.domains import BankEntry, PatchBank
 from tests.device import rig
 from tests.device.rig import COHORT, Rig, sealed
 
@@ -66,7 +66,7 @@ def test_a_shift_in_mid_trial_of_an_update_loses_neither(tiny: Bundle) -> None:
     device.play(rig.frames(10, seed=6, level=DARK))
     assert device.device.view(device.now).trial == "running"
     device.play(rig.frames(80, seed=4))
-    bank = device.device.core.adaptation.bank
+    bank = device.device.core.adaptation.patches.bank
     assert bank.by_digest(sha256_hex(second)) is not None
     device.device.disconnected(device.now)
     device.play(rig.frames(120, seed=7, level=DARK))
@@ -85,7 +85,7 @@ def test_the_base_as_a_clouds_word_stands_at_once_and_ends_what_stood(tiny: Bund
     device, _ = at_home_again(tiny)
     device.publish(sealed(tiny, update(tiny), serial=2))
     device.publish(sealed(tiny, {}, serial=3))
-    assert [e.patch.header.serial for e in device.device.core.adaptation.bank.entries()] == [3]
+    assert [e.patch.header.serial for e in device.device.core.adaptation.patches.bank.entries()] == [3]
     device.device.disconnected(device.now)
     device.play(rig.frames(120, seed=5, level=DARK))
     assert device.device.view(device.now).segment == 3

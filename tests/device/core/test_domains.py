@@ -106,7 +106,7 @@ def test_a_shift_goes_back_to_the_base_and_a_returning_domain_gets_its_patch_off
 
     device.play(rig.frames(80, seed=4))
     assert (segment(device), device.generation) == (2, "base")
-    entry = device.device.core.adaptation.bank.get(rig.COHORT)
+    entry = device.device.core.adaptation.patches.bank.get(rig.COHORT)
     assert entry is not None
     assert entry.statistics is not None
     dark = OnnxEngine(tiny).build({}).run(rig.frames(100, seed=6, level=DARK), probe=True).mean

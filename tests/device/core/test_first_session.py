@@ -47,7 +47,7 @@ def confirmed(bundle: Bundle) -> tuple[Bench, bytes]:
     bench.down(envelope)
     bench.ready()
     bench.play(200)
-    assert bench.adaptation.trial.state is TrialState.CONFIRMED
+    assert bench.adaptation.patches.trial.state is TrialState.CONFIRMED
     return bench, envelope
 
 
@@ -57,7 +57,7 @@ def test_a_patch_that_comes_before_the_first_session_is_compared_with_it(tiny: B
     bench.down(sealed(tiny, rig.harmless(tiny)))
     assert bench.token == first, "what would be compared with it is built first"
     bench.ready()
-    assert bench.adaptation.trial.running
+    assert bench.adaptation.patches.trial.running
     assert {bench.core.plan().previous for _ in range(100)} == {first}
     bench.play(200)
     assert [state for state, _ in bench.outcomes] == ["trial", "confirmed"]
@@ -69,7 +69,7 @@ def test_after_a_stop_in_mid_trial_the_trial_begins_again_though_the_answer_is_e
     before.down(sealed(tiny, rig.harmless(tiny)))
     before.ready()
     before.play(10)
-    assert before.adaptation.trial.running
+    assert before.adaptation.patches.trial.running
     again = Bench(tiny, before.stopped)
     again.assign()
     again.ready()
@@ -83,7 +83,7 @@ def test_what_waits_for_the_first_session_gives_way_to_the_clouds_newer_word(tin
     bench.publish(sealed(tiny, {}, serial=2))
     bench.ready()
     assert {state for state, _ in bench.outcomes} == {"confirmed"}
-    assert not bench.adaptation.running.values
+    assert not bench.adaptation.switching.running.values
 
 
 def test_an_update_at_the_start_goes_on_trial_against_what_ran_before(tiny: Bundle) -> None:
@@ -91,7 +91,7 @@ def test_an_update_at_the_start_goes_on_trial_against_what_ran_before(tiny: Bund
     bench = Bench(tiny, before.stopped)
     bench.down(sealed(tiny, rig.harmful(tiny), serial=2))
     bench.ready()
-    assert bench.adaptation.trial.running
+    assert bench.adaptation.patches.trial.running
     assert bench.committed.state.trial is not None
     assert bench.committed.state.patch == sha256_hex(first)
 

@@ -197,7 +197,7 @@ def test_a_patch_that_the_bank_let_go_can_come_again(tiny: Bundle) -> None:
     device = Rig(tiny, rig.config(domains=DomainsSection(bank_bytes=len(envelope) + 10)))
     device.publish(envelope)
     device.publish(sealed(tiny, rig.harmless(tiny), cohort="c2"), cohort="c2")
-    held = [entry.patch.header.cohort for entry in device.device.core.adaptation.bank.entries()]
+    held = [entry.patch.header.cohort for entry in device.device.core.adaptation.patches.bank.entries()]
     assert held == ["c2"], "the least recently used one went"
     device.assign()
     device.publish(envelope)

@@ -11,7 +11,7 @@ import pytest
 from edgeadapt.bundle import Bundle
 from edgeadapt.digest import sha256_hex
 from edgeadapt.tensors import FloatArray
-from edgeadapt_device.core.adapt.bank import BankEntry
+from edgeadapt_device.core.adapt.domains import BankEntry
 from edgeadapt_device.core.adapt.generations import Generations
 from edgeadapt_device.io.store import GenerationStore
 from tests.device import rig
@@ -36,7 +36,7 @@ def moved(device: Rig) -> FloatArray:
 
 
 def standing(device: Rig) -> BankEntry:
-    found = device.device.core.adaptation.bank.standing(COHORT)
+    found = device.device.core.adaptation.patches.bank.standing(COHORT)
     assert found is not None
     return found
 
@@ -95,7 +95,7 @@ def test_the_confirmed_patch_issued_anew_ends_the_trial_of_an_update(tiny: Bundl
     assert device.device.view(device.now).trial == "running"
     device.publish(sealed(tiny, rig.harmless(tiny), serial=3))
     assert (device.token, device.outcomes[-1].state, device.outcomes[-1].serial) == (token, "confirmed", 3)
-    assert [e.patch.header.serial for e in device.device.core.adaptation.bank.entries()] == [3]
+    assert [e.patch.header.serial for e in device.device.core.adaptation.patches.bank.entries()] == [3]
 
 
 @pytest.mark.parametrize("first", [{}, {"serial": 1}], ids=["plain base", "base as a patch"])

@@ -37,7 +37,7 @@ def test_a_process_killed_while_its_first_session_is_built_forgets_nothing(
     tiny: Bundle, tmp_path: Path
 ) -> None:
     device, envelope = confirmed(tiny, GenerationStore(tmp_path))
-    learnt = device.device.core.adaptation.known_good.statistics
+    learnt = device.device.core.adaptation.patches.known_good.statistics
     device.wait(10.0)
     for _ in range(2):
         store = GenerationStore(tmp_path)
@@ -70,7 +70,7 @@ def test_one_flipped_byte_in_the_running_patch_costs_only_that_patch(tiny: Bundl
     newer = sealed(tiny, values, serial=7)
     device.publish(newer)
     device.play(rig.frames(100, seed=3, level=0.5))
-    device.device.core.adaptation.block("0" * 64)
+    device.device.core.adaptation.patches.block("0" * 64)
     device.wait(10.0)
     epoch = device.device.core.epoch
     path = tmp_path / "patches" / f"{sha256_hex(newer)}.patch"
@@ -83,7 +83,7 @@ def test_one_flipped_byte_in_the_running_patch_costs_only_that_patch(tiny: Bundl
     core = again.device.core
     assert again.generation == "base"
     assert (core.epoch, core.adaptation.tracker.segment) == (epoch + 1, 1)
-    assert "0" * 64 in core.adaptation.blocked
+    assert "0" * 64 in core.adaptation.patches.blocked
     assert any("damaged" in note for note in store.notes)
     assert any("starting from the base" in line for line in again.device.log)
     again.publish(old)

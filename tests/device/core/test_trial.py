@@ -90,16 +90,16 @@ def test_a_harmless_patch_is_confirmed_after_its_frames(tiny: Bundle) -> None:
 
 
 def test_a_harmful_update_goes_back_to_the_confirmed_patch_which_stays_remembered(tiny: Bundle) -> None:
-    device = Rig(tiny)
+    device = Rig(tiny, rig.config(trial=TrialSection(share=1.0, settle_frames=0)))
     device.assign()
     good = sealed(tiny, rig.harmless(tiny))
     device.publish(good)
-    device.play(rig.frames(70))
+    device.play(rig.frames(200))
     device.publish(sealed(tiny, rig.harmful(tiny), serial=2))
-    device.play(rig.frames(70, seed=2))
+    device.play(rig.frames(200, seed=2))
     assert [o.state for o in device.outcomes] == ["trial", "confirmed", "trial", "reverted"]
     assert device.generation == sha256_hex(good)[:12]
-    entry = device.device.core.adaptation.bank.get(COHORT)
+    entry = device.device.core.adaptation.patches.bank.get(COHORT)
     assert entry is not None
     assert (entry.patch.digest, entry.confirmed) == (sha256_hex(good), True)
 
@@ -164,7 +164,7 @@ def test_an_update_cut_off_in_mid_trial_goes_back_to_the_confirmed_patch(
     again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=500.0)
     again.play(rig.frames(3))
     assert again.generation == sha256_hex(good)[:12]
-    entry = again.device.core.adaptation.bank.get(COHORT)
+    entry = again.device.core.adaptation.patches.bank.get(COHORT)
     assert entry is not None
     assert entry.confirmed
 
@@ -240,10 +240,10 @@ def test_frames_that_settle_the_statistics_are_all_probed_and_count_for_nothing(
     images, core = rig.frames(200, seed=2), device.device.core
     before = core.adaptation.statistics.updates
     for number in range(40):
-        assert (core.adaptation.trial.state, core.plan().previous) == (TrialState.SETTLING, None)
+        assert (core.adaptation.patches.trial.state, core.plan().previous) == (TrialState.SETTLING, None)
         assert core.plan().probe
         device.play(images[number : number + 1])
-    trial = core.adaptation.trial
+    trial = core.adaptation.patches.trial
     assert (trial.state, trial.frames, trial.evidence.frames) == (TrialState.RUNNING, 0, 0)
     assert core.adaptation.statistics.updates - before >= 4
     device.play(images[40:101])
@@ -258,7 +258,7 @@ def test_a_model_whose_statistics_stay_has_nothing_to_settle(tiny: Bundle) -> No
     device.assign()
     device.publish(sealed(tiny, rig.harmless(tiny)))
     device.play(rig.frames(5))
-    assert device.device.core.adaptation.trial.evidence.frames == 5
+    assert device.device.core.adaptation.patches.trial.evidence.frames == 5
 
 
 @pytest.mark.parametrize("end", ["deadline", "shift", "stop", "rollback"])
@@ -269,7 +269,7 @@ def test_a_trial_may_end_while_its_statistics_settle(tiny: Bundle, end: str) -> 
     device.publish(sealed(tiny, rig.harmless(tiny)))
     device.play(rig.frames(10, seed=2))
     adaptation = device.device.core.adaptation
-    assert adaptation.trial.state is TrialState.SETTLING
+    assert adaptation.patches.trial.state is TrialState.SETTLING
     if end == "deadline":
         device.wait(31.0)
         device.sync()
@@ -279,9 +279,9 @@ def test_a_trial_may_end_while_its_statistics_settle(tiny: Bundle, end: str) -> 
     elif end == "stop":
         device.device.stop()
     else:
-        adaptation.to_base("told to")
-    assert not adaptation.trial.active
-    assert adaptation.known_good.digest == ""
+        adaptation.patches.to_base("told to")
+    assert not adaptation.patches.trial.active
+    assert adaptation.patches.known_good.digest == ""
 
 
 def test_what_a_shift_takes_off_trial_is_not_what_a_restart_runs(tiny: Bundle) -> None:
@@ -290,10 +290,10 @@ def test_what_a_shift_takes_off_trial_is_not_what_a_restart_runs(tiny: Bundle) -
     device.publish(sealed(tiny, rig.harmless(tiny)))
     device.play(rig.frames(10))
     adaptation = device.device.core.adaptation
-    assert adaptation.trial.running
+    assert adaptation.patches.trial.running
     # The shift's first step; the base is still to be built when the state is committed.
-    adaptation._abandon_trial()
-    assert adaptation.known_good.digest == ""
+    adaptation.patches.abandon_trial()
+    assert adaptation.patches.known_good.digest == ""
 
 
 def test_the_end_of_a_trials_time_is_a_deadline_of_the_core(tiny: Bundle) -> None:
@@ -323,7 +323,7 @@ def test_a_patch_whose_build_ends_the_process_is_not_built_again(tiny: Bundle) -
     bench, envelope = Bench(tiny), sealed(tiny, rig.harmless(tiny))
     bench.ready()
     bench.down(envelope)
-    assert bench.adaptation.trial.state is TrialState.BUILDING
+    assert bench.adaptation.patches.trial.state is TrialState.BUILDING
     assert isinstance(bench.effects[-1], BuildGeneration), "it begins when all else is durable"
     again = Bench(tiny, bench.committed)
     again.ready()
@@ -344,7 +344,7 @@ def test_a_known_patch_that_is_assigned_once_more_is_recorded_too_before_it_is_b
     bench.handle(GenerationReady(bench.token))
     before = bench.committed
     bench.assign()
-    assert bench.adaptation.trial.state is TrialState.BUILDING
+    assert bench.adaptation.patches.trial.state is TrialState.BUILDING
     assert bench.committed is not before
     assert bench.committed.state.trial is not None
 

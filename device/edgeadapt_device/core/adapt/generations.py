@@ -45,6 +45,11 @@ class Generations:
         """True while a build is in flight."""
         return self._building is not None
 
+    @property
+    def next_token(self) -> int:
+        """What the next build is called."""
+        return self._token + 1
+
     def patch_of(self, token: int) -> str | None:
         """The patch under which a generation scored; None for one long gone."""
         return self._patches.get(token)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from edgeadapt.errors import TrustError
 from edgeadapt.wire import Outcome
-from edgeadapt_device.core.adapt.bank import BankEntry
+from edgeadapt_device.core.adapt.domains import BankEntry
 from edgeadapt_device.core.adapt.trial import Trial
 from edgeadapt_device.core.state import TrialRecord
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeadapt.tensors import FloatArray
-from edgeadapt_device.core.adapt.bank import BankEntry
+from edgeadapt_device.core.adapt.domains.bank import BankEntry
 
 Statistics = tuple[FloatArray, FloatArray]
 _EMPTY: Mapping[str, FloatArray] = {}

@@ -18,7 +18,7 @@ from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import Refusal, TrustError, WireError
 from edgeadapt.patch import Patch, TrustedKeys, check_fit, check_fresh, open_envelope
 from edgeadapt.wire import Ack, Assign, Command, decode, topics
-from edgeadapt_device.core.adapt.bank import PatchBank
+from edgeadapt_device.core.adapt.domains import PatchBank
 from edgeadapt_device.core.downlink.told import Told
 from edgeadapt_device.core.state import Assignment
 from edgeadapt_device.core.throttle import Throttle

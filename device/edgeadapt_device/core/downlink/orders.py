@@ -52,7 +52,7 @@ class Downlink:
         self._bundle, self._fleet = bundle, config.device.fleet
         self._device = config.device.name
         self._adaptation, self._uploads = adaptation, uploads
-        self._intake = Intake(bundle, trusted, self._fleet, self._device, adaptation.bank)
+        self._intake = Intake(bundle, trusted, self._fleet, self._device, adaptation.patches.bank)
         self._intake.restore(told)
         self._rate = told.budget_bytes_per_hour
         self._commands: deque[str] = deque(told.commands, maxlen=REMEMBERED_COMMANDS)
@@ -64,7 +64,7 @@ class Downlink:
     @property
     def told(self) -> Told:
         """What to remember over a restart."""
-        for digest in self._adaptation.blocked[-REMEMBERED:]:
+        for digest in self._adaptation.patches.blocked[-REMEMBERED:]:
             self._intake.block(digest)
         return Told(
             serials=dict(self._intake.serials),
@@ -112,12 +112,12 @@ class Downlink:
                 return []
 
     def _on_patch(self, accepted: Accepted, now: Instant) -> list[Effect]:
-        self._adaptation.must_commit = True
+        self._adaptation.patches.must_commit = True
         cohort = accepted.patch.header.cohort
-        entry = self._adaptation.bank.put(accepted.patch, accepted.envelope)
+        entry = self._adaptation.patches.bank.put(accepted.patch, accepted.envelope)
         if cohort != self._intake.cohort_of(self._adaptation.tracker.segment):
             return [Log(f"patch {accepted.patch.header.serial} of {cohort} kept for later")]
-        return self._adaptation.adopt(entry, now)
+        return self._adaptation.patches.take(entry, now)
 
     def _on_refused(self, refused: Refused, now: Instant) -> list[Effect]:
         text = f"patch {refused.serial} of {refused.cohort} refused: {refused.error}"
@@ -141,9 +141,9 @@ class Downlink:
         if assign.bundle != self._bundle.digest:
             return [Log(f"an assignment for bundle {assign.bundle[:12]} is not for this device")]
         effects = self._take_over(assign, now)
-        entry = self._adaptation.bank.get(assign.cohort)
+        entry = self._adaptation.patches.bank.get(assign.cohort)
         if assign.segment == self._adaptation.tracker.segment and entry is not None:
-            effects += self._adaptation.adopt(entry, now)
+            effects += self._adaptation.patches.take(entry, now)
         return effects
 
     def _take_over(self, assign: Assign, now: Instant) -> list[Effect]:
@@ -156,7 +156,7 @@ class Downlink:
             self._uploads.budget.set_rate(rate, now)
         if not changed:
             return []
-        self._adaptation.must_commit = True
+        self._adaptation.patches.must_commit = True
         wanted, canary = self._patch_topics(), self._intake.channels()[assign.cohort]
         return [
             *(Unsubscribe(topic) for topic in before if topic not in wanted),
@@ -170,10 +170,10 @@ class Downlink:
         if order in self._commands:
             return []
         self._commands.append(order)
-        self._adaptation.must_commit = True
+        self._adaptation.patches.must_commit = True
         if command.action == "report":
             return [StoreMessage(self._adaptation.report())]
         return [
-            *self._adaptation.to_base("rolled back by command"),
+            *self._adaptation.patches.to_base("rolled back by command"),
             Log("rolled back to the base by command"),
         ]

@@ -1,0 +1,8 @@
+"""Which domain a device is in (`tracker`), what it remembers of others (`bank`), and when it is back in one
+(`router`)."""
+
+from edgeadapt_device.core.adapt.domains.bank import BankEntry, PatchBank
+from edgeadapt_device.core.adapt.domains.router import Router
+from edgeadapt_device.core.adapt.domains.tracker import DomainTracker
+
+__all__ = ["BankEntry", "DomainTracker", "PatchBank", "Router"]

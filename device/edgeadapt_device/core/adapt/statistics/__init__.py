@@ -1,0 +1,7 @@
+"""What a device measures of its own: which frames (`probing`, `glance`), how much each counts
+(`diversity`), and what becomes of it (`own`, `embedding`)."""
+
+from edgeadapt_device.core.adapt.statistics.own import OwnStatistics
+from edgeadapt_device.core.adapt.statistics.probing import Probing
+
+__all__ = ["OwnStatistics", "Probing"]

@@ -1,0 +1,108 @@
+"""A glance at the frames themselves: cheap numbers that jump when the world does, without a probe.
+
+A settled device probes few frames, and so would notice a shift late. Every other frame it takes a glance:
+mean, spread and graininess of some rows, and the entropy of the prediction. `Watch` compares the last
+few glances with the ones before. An alarm is only a reason to look closely, that is to probe; whether
+there was a shift is decided on the signatures of probed frames (`domains`).
+
+The threshold is in standard errors of a window's mean. Where neighbouring frames are alike, windows vary
+more than that says; their usual deviation is followed, and divides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgeadapt_device.core.events import Image
+
+# Values of a frame that are looked at; more show no more.
+_MOST_VALUES = 4096
+# Glances in the window, and the pause after an alarm.
+_WINDOW = 8
+_THRESHOLD = 4.0
+# Glances before there is something to compare with, and until the oldest are forgotten.
+_FIRST = 24
+_MEMORY = 128
+_SMALL = 1e-9
+
+
+def glance(frame: Image, channels: int) -> tuple[float, float, float]:
+    """(mean, standard deviation, root mean square difference of neighbours) of some rows of a frame.
+
+    Args:
+        frame: of any shape; the last axes hold neighbouring values.
+        channels: how far apart neighbours of one channel lie.
+    """
+    rows = frame.reshape(len(frame), -1)
+    skip = max(rows.size // _MOST_VALUES, 1)
+    values = rows[::skip].astype(np.float32).ravel()
+    steps = values[channels:] - values[:-channels]
+    count = max(values.size, 1)
+    mean = float(np.add.reduce(values)) / count
+    square = float(np.dot(values, values)) / count
+    return mean, math.sqrt(max(square - mean * mean, 0.0)), math.sqrt(float(np.dot(steps, steps)) / count)
+
+
+class Watch:
+    """Compares the last glances with those before them, feature by feature."""
+
+    def __init__(self) -> None:
+        self._window: deque[Sequence[float]] = deque()
+        self._mean: list[float] = []
+        self._var: list[float] = []
+        self._usual = 1.0
+        self._count = 0
+        self._quiet = 0
+
+    def restart(self) -> None:
+        """The world is another one: what was usual is so no more."""
+        self._window.clear()
+        self._count, self._usual, self._quiet = 0, 1.0, 0
+
+    def observe(self, features: Sequence[float]) -> bool:
+        """Take one frame's features; True when the last ones are not like those before.
+
+        Features that are not finite are ignored.
+        """
+        if not all(map(math.isfinite, features)):
+            return False
+        self._window.append(features)
+        if len(self._window) <= _WINDOW:
+            return False
+        self._learn(self._window.popleft())
+        if self._count < _FIRST:
+            return False
+        if self._quiet:
+            self._quiet -= 1
+            return False
+        deviation = self._deviation()
+        usual, self._usual = self._usual, self._usual + (deviation - self._usual) / _MEMORY
+        if deviation <= _THRESHOLD**2 * max(usual, 1.0):
+            return False
+        self._quiet = _WINDOW
+        return True
+
+    def _deviation(self) -> float:
+        """Square of the window's largest deviation, in standard errors."""
+        worst = 0.0
+        for sums, mean, var in zip(
+            map(sum, zip(*self._window, strict=True)), self._mean, self._var, strict=True
+        ):
+            worst = max(worst, (sums / _WINDOW - mean) ** 2 / (var / _WINDOW + _SMALL))
+        return worst
+
+    def _learn(self, features: Sequence[float]) -> None:
+        """Mean and variance of what left the window, over the last `_MEMORY` glances or so."""
+        self._count += 1
+        if self._count == 1:
+            self._mean, self._var = list(features), [0.0] * len(features)
+            return
+        share = 1.0 / min(self._count, _MEMORY)
+        for i, value in enumerate(features):
+            step = value - self._mean[i]
+            self._mean[i] += share * step
+            self._var[i] += share * (step * step * (1.0 - share) - self._var[i])
