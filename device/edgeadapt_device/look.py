@@ -148,14 +148,14 @@ def in_short(status: DeviceStatus) -> str:
 
 
 def _patch(core: DeviceCore) -> str:
-    entry = core.adaptation.running.entry
+    entry = core.adaptation.switching.running.entry
     if entry is None or not entry.patch.values:
         return ""
     return f"{entry.patch.header.serial} of {entry.patch.header.cohort}"
 
 
 def _trial(core: DeviceCore) -> str:
-    trial = core.adaptation.trial
+    trial = core.adaptation.patches.trial
     name = f"patch {trial.candidate.serial} of {trial.candidate.cohort}"
     if trial.state is TrialState.BUILDING:
         return f"{name} is being built"
