@@ -83,8 +83,9 @@ class SourceSection(Section, frozen=True):
     queue_frames: int = 2
     # Without a usable picture for so many seconds a camera is opened again, and anything else said to hang.
     stall_s: float = 10.0
-    # Width and height to ask of a camera, in pixels; 0 leaves its own.
+    # Width to ask of a camera, in pixels; 0 leaves its own.
     width: int = 0
+    # Height, likewise.
     height: int = 0
     # A watched folder is listed so often, in seconds ...
     poll_s: float = 0.5
@@ -292,6 +293,8 @@ def check(config: DeviceConfig) -> DeviceConfig:
     check_numbers(config)
     if config.flagging.entropy_low > config.flagging.entropy_high:
         raise ConfigError("flagging.entropy_low: expected no more than flagging.entropy_high")
+    if bool(config.source.width) != bool(config.source.height):
+        raise ConfigError("source.width and source.height: expected both, or neither")
     if bool(config.source.width) != bool(config.source.height):
         raise ConfigError("source.width and source.height: expected both, or neither")
     if config.mqtt.enabled:

@@ -19,13 +19,11 @@ from edgeadapt.bundle import read_folder
 from edgeadapt.errors import TransportError
 from edgeadapt_device.config import DeviceConfig, check
 from edgeadapt_device.core.effects import Predicted
-from edgeadapt_device.core.events import Image
 from edgeadapt_device.core.state import DeviceState
-from edgeadapt_device.io.engine import check_shape
 from edgeadapt_device.io.lock import StateLock
-from edgeadapt_device.io.predictions import PredictionLog
+from edgeadapt_device.io.predictions import KEPT_ROWS, PredictionLog
 from edgeadapt_device.io.samples import check_encodable
-from edgeadapt_device.io.source import open_source
+from edgeadapt_device.io.sources import Frame, open_feed
 from edgeadapt_device.limits import burst_warning
 from edgeadapt_device.machine import Machine
 from edgeadapt_device.reporter import Reporter
@@ -46,16 +44,28 @@ class Daemon:
         self._notifier = notifier if notifier is not None else Notifier()
         self._bundle = read_folder(Path(config.device.bundle))
         self._state_dir = Path(config.device.state_dir)
-        self._source = open_source(config.source, self._bundle, report=log.warning)
-        check_shape(self._bundle, self._source.shape)
         self._reporter = Reporter(
             self._state_dir, every_s=config.output.status_every_s, notifier=self._notifier
         )
-        self._machine = Machine(self._bundle, config, self._reporter, on_predicted=self._write_prediction)
+        self._machine = Machine(
+            self._bundle,
+            config,
+            self._reporter,
+            on_predicted=self._write_prediction,
+            source=lambda: self._feed.seen,
+        )
+        spec = self._bundle.manifest.input
+        self._feed = open_feed(
+            config.source, spec, state_dir=self._state_dir, report=self._machine.post, wake=self._machine.post
+        )
+        self._predictions: PredictionLog | None = None
+        self._name = ""
+        # Files that were scored, and whose predictions may not have reached the disk.
+        self._unsettled: list[str] = []
         self._failures = 0
         if config.mqtt.enabled and config.flagging.enabled:
-            check_encodable(self._source.shape)
-            if warning := burst_warning(config.budget.burst_bytes, self._source.shape):
+            check_encodable(spec)
+            if warning := burst_warning(config.budget.burst_bytes, spec.frame_shape):
                 self._reporter.tell(warning)
 
     def run(self) -> None:
@@ -69,12 +79,15 @@ class Daemon:
         with StateLock(self._state_dir):
             with ExitStack() as stack:
                 self._reporter.serve(self._config.http, stack)
+                stack.callback(self._close_feed)
                 self._predictions = self._open_predictions(stack)
                 start = self._first_frame(self._machine.open(stack))
                 if self._machine.start(self._goes_on):
                     self._notifier.ready()
-                    self._score_all(start)
-                    self._machine.stop(self._goes_on)
+                    try:
+                        self._score_all(start)
+                    finally:
+                        self._machine.stop(self._goes_on)
                 self._notifier.stopping()
             self._reporter.write_last(self._machine.watched)
         log.info("finished after %d frames", self._machine.view.frames)
@@ -85,7 +98,8 @@ class Daemon:
     def _open_predictions(self, stack: ExitStack) -> PredictionLog | None:
         if not self._config.output.predictions:
             return None
-        predictions = PredictionLog(Path(self._config.output.predictions))
+        named = self._config.source.kind in ("folder", "watch")
+        predictions = PredictionLog(Path(self._config.output.predictions), named=named)
         stack.callback(self._machine.close_quietly, predictions.close)
         return predictions
 
@@ -95,16 +109,20 @@ class Daemon:
         start = last + 1 if last is not None else committed
         if self._over(start):
             self._reporter.keep_last()
-            predictions = f" and {self._config.output.predictions}" if self._predictions is not None else ""
-            self._reporter.tell(
-                f"{self._config.source.path} is at its end, all {len(self._source)} frames are scored: "
-                f"move {self._state_dir}{predictions} away to start over, or set source.loop = true"
-            )
+            self._tell_over(start)
         return start
 
     def _over(self, start: int) -> bool:
-        """True when nothing is left to score from this frame on."""
-        return start >= len(self._source) and not self._config.source.loop
+        """True when it is known that nothing is left to score from this frame on."""
+        count = self._feed.count
+        return count is not None and start >= count and not self._config.source.loop
+
+    def _tell_over(self, frames: int) -> None:
+        predictions = f" and {self._config.output.predictions}" if self._predictions is not None else ""
+        self._reporter.tell(
+            f"{self._config.source.path} is at its end, all {self._feed.count or frames} frames are scored: "
+            f"move {self._state_dir}{predictions} away to start over, or set source.loop = true"
+        )
 
     # The loop
 
@@ -113,13 +131,22 @@ class Daemon:
         due_s = time.monotonic()
         if not self._over(start):
             log.info("scoring from frame %d with generation %s", start, self._machine.view.generation)
-        for index, image in self._source.frames(start):
+        self._feed.start(start)
+        while not self._stop.is_set():
             self._work_until(due_s)
-            if self._stop.is_set():
-                return
-            self._score(index, image)
-            # A device that was held up skips no frame, but does not rush to catch up for more than a second.
-            due_s = max(due_s + pace_s, time.monotonic() - 1.0) if pace_s else 0.0
+            # Only now: of a camera's frames the newest is wanted.
+            frame = self._feed.poll() if not self._stop.is_set() else None
+            if frame is not None:
+                self._score(frame)
+                # A device that was held up skips no frame, but does not rush to catch up for more than a
+                # second.
+                due_s = max(due_s + pace_s, time.monotonic() - 1.0) if pace_s else 0.0
+            elif self._feed.ended:
+                break
+            else:
+                self._machine.work(_IDLE_S)
+        if self._feed.ended and not self._machine.view.frames and start and not self._over(start):
+            self._tell_over(start)
 
     def _work_until(self, due_s: float) -> None:
         """Handle whatever has arrived, and wait for what is still to come until the frame is due."""
@@ -137,15 +164,28 @@ class Daemon:
                 self._predictions.flush_if_due(time.monotonic())
             except TransportError as error:
                 self._reporter.storage_failed(error)
+        self._settle()
 
-    def _score(self, index: int, image: Image) -> None:
+    def _settle(self) -> None:
+        """Let go of the files whose predictions are written; a disk that refuses for too long loses them."""
+        waiting = self._predictions.waiting_rows if self._predictions is not None else 0
+        if self._unsettled and (not waiting or len(self._unsettled) > KEPT_ROWS):
+            self._feed.done(self._unsettled)
+            self._unsettled = []
+
+    def _close_feed(self) -> None:
+        self._settle()
+        self._feed.close()
+
+    def _score(self, frame: Frame) -> None:
         """Score one frame; one that the runtime refuses has no prediction.
 
         Raises:
             TransportError: it has refused too many frames in a row.
         """
         try:
-            self._machine.score(index, image[None])
+            self._name = frame.name
+            self._machine.score(frame.index, frame.image[None])
         except TransportError as error:
             self._failures += 1
             if self._failures >= _MAX_FAILURES:
@@ -153,7 +193,9 @@ class Daemon:
             self._reporter.tell(f"a frame was not scored: {error}")
         else:
             self._failures = 0
+            if frame.name:
+                self._unsettled.append(frame.name)
 
     def _write_prediction(self, predicted: Predicted) -> None:
         if self._predictions is not None:
-            self._predictions.write(predicted, time.monotonic())
+            self._predictions.write(predicted, time.monotonic(), name=self._name)

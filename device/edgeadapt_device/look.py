@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import msgspec
@@ -15,6 +16,7 @@ from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core.adapt.trial import TrialState
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.link import Link
+from edgeadapt_device.io.sources.base import SourceReport
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.service.health import judge
 from edgeadapt_device.status import DeviceStatus
@@ -33,6 +35,7 @@ class Watched:
     performer: Performer
     builder: Builder
     link: Link
+    source: Callable[[], SourceReport] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Looker:
             connected=view.connected and running,
         )
         taken_over_s = swaps.since_s if swaps.since_s is not None else self._since_s
+        source = watched.source() if watched.source is not None else None
         frame_s = swaps.frame_s if swaps.frame_s is not None else taken_over_s
         status = DeviceStatus(
             time_s=now.wall_s,
@@ -80,6 +84,10 @@ class Looker:
             bundle=watched.bundle,
             runtime=watched.config.engine.runtime,
             statistics=watched.config.statistics.enabled,
+            source=source.state.value if source is not None else "",
+            source_trouble=source.trouble if source is not None else "",
+            skipped=source.skipped if source is not None else 0,
+            dropped=source.dropped if source is not None else 0,
             frames_per_second=self._fps,
             frame_age_s=max(now.mono_s - frame_s, 0.0),
             generation_age_s=max(now.mono_s - taken_over_s, 0.0),
@@ -130,6 +138,8 @@ def over(kept: DeviceStatus, status: DeviceStatus) -> DeviceStatus:
         running=status.running,
         health=status.health,
         reasons=status.reasons,
+        source=status.source,
+        source_trouble=status.source_trouble,
         connected=status.connected,
         trouble=status.trouble,
         outbox_rows=status.outbox_rows,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from edgeadapt.bundle import SlotValues, read_folder
+from edgeadapt.bundle import InputSpec, SlotValues, read_folder
 from edgeadapt.errors import BundleError, ConfigError, TransportError
 from edgeadapt_device import daemon as daemon_module
 from edgeadapt_device import machine
@@ -28,7 +30,6 @@ from edgeadapt_device.core.events import Image
 from edgeadapt_device.daemon import Daemon
 from edgeadapt_device.io.engine import OnnxEngine, OnnxSession, Scores
 from edgeadapt_device.io.lock import is_locked
-from edgeadapt_device.io.source import StreamSource
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.status import DeviceStatus, read_status, write_status
 from edgeadapt_models.compile import tiny_bundle
@@ -356,12 +357,14 @@ def test_a_budget_that_no_frame_fits_into_is_told_at_the_start(
 
 
 def test_frames_that_no_sample_can_hold_are_refused_at_the_start_if_samples_are_wanted(
-    tmp_path: Path, config: DeviceConfig, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, config: DeviceConfig, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.save(tmp_path / "frames.npy", np.zeros((3, 28, 28, 4), np.uint8))
     # The tiny model takes one channel; what one with four would meet needs no such model.
-    monkeypatch.setattr(daemon_module, "open_source", lambda section, bundle, report: StreamSource(tmp_path))
-    monkeypatch.setattr(daemon_module, "check_shape", lambda bundle, shape: None)
+    bundle = read_folder(bundle_folder)
+    manifest = msgspec.structs.replace(bundle.manifest, input=InputSpec((4, 28, 28)))
+    other = dataclasses.replace(bundle, manifest=manifest)
+    monkeypatch.setattr(daemon_module, "read_folder", lambda folder: other)
     Daemon(config, threading.Event())
     Daemon(replace(config, mqtt=MqttSection()), threading.Event())
     with pytest.raises(ConfigError, match="4 channels"):

@@ -1,9 +1,9 @@
 """The device's answers for its host: an append-only CSV that survives a killed process.
 
 One header, one line per frame; a line that was cut off half-way is removed when the file is opened
-again. Rows are buffered for a fifth of a second at most, as counted by the times that are passed in.
-A disk that refuses is tried again now and then; until then rows are kept, up to a bound, and not one of
-them raises: the model goes on.
+again. Where frames are files, the last column names them. Rows are buffered for a fifth of a second at
+most, as counted by the times that are passed in. A disk that refuses is tried again now and then; until
+then rows are kept, up to a bound, and not one of them raises: the model goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.core.effects import Predicted
 
 HEADER = "frame,prediction,entropy,generation,segment,flagged"
-_HEADER_LINE = (HEADER + "\n").encode()
+NAMED_HEADER = HEADER + ",file"
+# Rows that are kept while the disk refuses, about 50 bytes each.
+KEPT_ROWS = 20_000
 _TAIL_BYTES = 4096
 
 
@@ -33,7 +35,8 @@ class PredictionLog:
         flush_rows: int = 64,
         flush_s: float = 0.2,
         retry_s: float = 10.0,
-        kept_rows: int = 20_000,
+        kept_rows: int = KEPT_ROWS,
+        named: bool = False,
     ) -> None:
         """Open or make the file.
 
@@ -42,7 +45,8 @@ class PredictionLog:
             flush_rows: rows that are written together, at most.
             flush_s: how long a row waits, at most.
             retry_s: pause before a disk that refused is tried again.
-            kept_rows: rows that are kept while the disk refuses, about 50 bytes each.
+            kept_rows: rows that are kept while the disk refuses.
+            named: a new file gets a column for the frames' names; one that is there stays as it is.
 
         Raises:
             ConfigError: the file is there but holds something else.
@@ -60,7 +64,7 @@ class PredictionLog:
         self.lost_rows = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._last_frame = _mend(path)
+            self._last_frame, self._named = _mend(path, NAMED_HEADER if named else HEADER)
             # Without a buffer of Python's own, so that it is known what has reached the file.
             self._file = path.open("ab", buffering=0)
         except OSError as error:
@@ -71,12 +75,18 @@ class PredictionLog:
         """The frame of the last row that was written or waits for it, None when there is none."""
         return self._last_frame
 
-    def write(self, predicted: Predicted, now_mono_s: float) -> None:
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that have not reached the file."""
+        return len(self._rows)
+
+    def write(self, predicted: Predicted, now_mono_s: float, *, name: str = "") -> None:
         """Append one line; raises TransportError when the disk was tried and refuses."""
         p = predicted
-        row = f"{p.frame},{p.label},{p.entropy:.6f},{p.generation},{p.segment},{int(p.flagged)}\n"
+        row = f"{p.frame},{p.label},{p.entropy:.6f},{p.generation},{p.segment},{int(p.flagged)}"
+        row += f",{_quoted(name)}\n" if self._named else "\n"
         if len(self._rows) < self._kept_rows:
-            self._rows.append(row.encode())
+            self._rows.append(row.encode(errors="backslashreplace"))
             self._last_frame = p.frame
         else:
             self.lost_rows += 1
@@ -124,19 +134,28 @@ class PredictionLog:
         self._flushed_mono_s, self._failed_mono_s = now_mono_s, None
 
 
-def _mend(path: Path) -> int | None:
-    """Leave a header and whole lines only; returns the last frame."""
+def _quoted(name: str) -> str:
+    """As RFC 4180 has it, on one line whatever the name."""
+    text = "".join(char if char.isprintable() else "?" for char in name)
+    return '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text
+
+
+def _mend(path: Path, header: str) -> tuple[int | None, bool]:
+    """Leave a header, `header` in a new file, and whole lines only; (last frame, whether rows are named)."""
     with path.open("ab"):
         pass
     with path.open("r+b") as file:
-        head = file.read(len(_HEADER_LINE))
-        if head != _HEADER_LINE and not _HEADER_LINE.startswith(head):
-            raise ConfigError(f"{path} is no file of predictions: move it, or set output.predictions")
-        if head != _HEADER_LINE:
+        head = file.readline(len(NAMED_HEADER) + 1)
+        known = {f"{text}\n".encode(): text for text in (HEADER, NAMED_HEADER)}
+        if head not in known:
+            # An empty file, or a header that was cut off.
+            if not any(line.startswith(head) for line in known):
+                raise ConfigError(f"{path} is no file of predictions: move it, or set output.predictions")
             file.seek(0)
             file.truncate()
-            file.write(_HEADER_LINE)
-            return None
+            file.write(f"{header}\n".encode())
+            return None, header == NAMED_HEADER
+        named = known[head] == NAMED_HEADER
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - _TAIL_BYTES)
         file.seek(start)
@@ -146,9 +165,9 @@ def _mend(path: Path) -> int | None:
             raise ConfigError(f"{path}: its last lines are not predictions")
         file.truncate(start + whole)
         last = tail[:whole].splitlines()[-1]
-        if last + b"\n" == _HEADER_LINE:
-            return None
+        if last + b"\n" == head:
+            return None, named
         try:
-            return int(last.split(b",", 1)[0])
+            return int(last.split(b",", 1)[0]), named
         except ValueError as error:
             raise ConfigError(f"{path}: its last line is no prediction: {last[:80]!r}") from error

@@ -6,17 +6,19 @@ import io
 
 from PIL import Image as PillowImage
 
+from edgeadapt.bundle.manifest import InputSpec
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.core.events import Image
 
 _CHANNELS = (1, 3)
 
 
-def check_encodable(shape: tuple[int, int, int]) -> None:
-    """Raises ConfigError when frames of this (height, width, channels) can never be uploaded."""
-    if shape[2] not in _CHANNELS:
+def check_encodable(spec: InputSpec) -> None:
+    """Raises ConfigError when frames such as the model takes can never be uploaded."""
+    if spec.kind != "image" or spec.channels not in _CHANNELS:
+        what = f"frames with {spec.channels} channels" if spec.kind == "image" else "arrays"
         raise ConfigError(
-            f"frames with {shape[2]} channels cannot be uploaded, only those with 1 or 3: "
+            f"{what} cannot be uploaded, only pictures with 1 or 3 channels: "
             "set flagging.enabled = false, and the device adapts by itself"
         )
 
