@@ -18,7 +18,7 @@ from edgeadapt_models.compile.tflite.file.flatbuffer import serialise
 from edgeadapt_models.compile.tflite.file.program import Program
 from edgeadapt_models.compile.tflite.lower.context import Ledger, Source
 from edgeadapt_models.compile.tflite.lower.gelu import with_gelus
-from edgeadapt_models.compile.tflite.lower.sites import Place, find_folds, measure_results, measured
+from edgeadapt_models.compile.tflite.lower.sites import find_batch_norms, measure_results
 from edgeadapt_models.compile.tflite.lower.trace import trace
 from edgeadapt_models.compile.tflite.subgraphs import FAST, PROBE, lower
 from edgeadapt_models.compile.tflite.writes import Initializers, translate
@@ -44,13 +44,7 @@ class TfliteModel:
 
 
 def tflite_model(
-    data: bytes,
-    suffix: bytes,
-    source: Artifact,
-    layers: Sequence[NormLayer],
-    places: Sequence[Place],
-    *,
-    image: bool,
+    data: bytes, suffix: bytes, source: Artifact, layers: Sequence[NormLayer], *, image: bool
 ) -> TfliteModel:
     """Make the LiteRT artifact.
 
@@ -59,7 +53,6 @@ def tflite_model(
         suffix: bytes of its probe suffix.
         source: the ONNX artifact (float32).
         layers: the manifest's norm layers.
-        places: where they are in the ONNX graph, in the same order.
         image: whether the model takes images; the LiteRT file then takes them as [1, H, W, C].
 
     Raises:
@@ -68,22 +61,23 @@ def tflite_model(
     model, probe = onnx.load_from_string(data), onnx.load_from_string(data + suffix)
     initializers = Initializers.of(model, data)
     known = trace(probe, initializers.mutable(source.writes))
-    folds = find_folds(Source.of(model.graph, known), places)
-    measure_results(probe.graph, len(model.graph.node), folds)
+    norms = find_batch_norms(Source.of(model.graph, known), layers, initializers.copied(source.writes))
+    measure_results(probe.graph, len(model.graph.node), norms.folds)
     graphs = {
         FAST: Source.of(with_gelus(Source.of(model.graph, known)), known),
         PROBE: Source.of(with_gelus(Source.of(probe.graph, known)), known),
     }
-    batch = [place for place in places if place.operator == "batch"]
-    affine = {place.result: place.layer for place in batch if place.source not in folds}
-    program, ledger = lower(graphs, folds, affine, image=image)
+    program, ledger = lower(graphs, norms, image=image)
     file = serialise(program)
     artifact = Artifact(
         "tflite",
         TFLITE_NAME,
         "",
         translate(source.writes, layers, initializers, ledger, file, program.constants),
-        tuple(measured(place, folds) for place in places),
+        tuple(
+            "output" if norms.folded(layer.name) else place
+            for layer, place in zip(layers, source.measured, strict=True)
+        ),
         layout="NHWC" if image else "NCHW",
     )
     return TfliteModel(file.data, artifact, program, ledger)

@@ -7,22 +7,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgeadapt_models.compile.tflite.file.program import Constants, Program, Subgraph, Tensor, live
-from edgeadapt_models.compile.tflite.lower.context import Context, Fold, Ledger, Source
+from edgeadapt_models.compile.tflite.lower.context import Context, Ledger, Source
 from edgeadapt_models.compile.tflite.lower.layout import channels_last, identity, stored_shape
+from edgeadapt_models.compile.tflite.lower.sites import BatchNorms
 from edgeadapt_models.compile.tflite.ops.registry import CONVERTERS
 
 FAST, PROBE = "fast", "probe"
 
 
-def lower(
-    graphs: Mapping[str, Source], folds: Mapping[str, Fold], affine: Mapping[str, str], *, image: bool
-) -> tuple[Program, Ledger]:
+def lower(graphs: Mapping[str, Source], norms: BatchNorms, *, image: bool) -> tuple[Program, Ledger]:
     """Write a subgraph for each of `graphs`, over the same constants.
 
     Args:
         graphs: ONNX graphs over the same initializers, by the name of their signature.
-        folds: norm layers to fold, by the value that the operator before them computes.
-        affine: the other norm layers with statistics, by their output.
+        norms: the norm layers with statistics.
         image: whether the input is taken as [1, H, W, C] rather than in ONNX's order.
 
     Raises:
@@ -31,7 +29,7 @@ def lower(
     constants, ledger = Constants(), Ledger()
     subgraphs = []
     for name, source in graphs.items():
-        context = Context(source, Subgraph(name), constants, ledger, folds, affine)
+        context = Context(source, Subgraph(name), constants, ledger, norms.folds, norms.affine)
         _inputs(context, image=image)
         _operators(context)
         for output in source.graph.output:

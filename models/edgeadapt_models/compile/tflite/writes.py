@@ -54,6 +54,10 @@ class Initializers:
             raise CompileError(f"a write of the ONNX artifact names byte {region.offset}: no tensor is there")
         return name
 
+    def copied(self, writes: Sequence[Write]) -> dict[str, str]:
+        """The initializer that a slot is copied to, by slot."""
+        return {write.slot: self.name(write.at) for write in writes if isinstance(write, Copy)}
+
     def mutable(self, writes: Sequence[Write]) -> frozenset[str]:
         """Every initializer that a write touches."""
         return frozenset(self.name(region) for write in writes for region in regions(write))

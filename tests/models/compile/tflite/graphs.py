@@ -48,7 +48,7 @@ def graph(
 
 def compiled(data: bytes) -> TfliteModel:
     """The LiteRT model; frames are taken in ONNX's order of axes."""
-    return tflite_model(data, b"", BARE, (), (), image=False)
+    return tflite_model(data, b"", BARE, (), image=False)
 
 
 def difference(data: bytes, frames: FloatArray) -> float:

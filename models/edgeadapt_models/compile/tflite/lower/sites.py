@@ -1,13 +1,13 @@
-"""The norm layers of an ONNX graph as LiteRT will have them: folded, as two constants, or as they are."""
+"""BatchNorms that LiteRT folds into the operator before them, and those that become two constants."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import onnx
 
+from edgeadapt.bundle import NormLayer
 from edgeadapt_models.compile.tflite.lower.context import Fold, Source
 from edgeadapt_models.compile.tflite.lower.weights import bias_behind
 
@@ -15,43 +15,47 @@ _CARRIERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One norm layer at its place in the ONNX graph.
+class BatchNorms:
+    """The BatchNormalization nodes of a graph whose slots may change.
 
     Attributes:
-        layer: its name in the manifest.
-        operator: "batch" for a BatchNormalization node; "other" for what stays as it is.
-        source: the value that it normalises.
-        result: the value that a BatchNormalization node returns; else not used.
-        measured: what the ONNX probe measures of it.
+        folds: those that go into the operator before them, by the value that this operator computes.
+        affine: layer names of the others, by the value that they return.
     """
 
-    layer: str
-    operator: Literal["batch", "other"]
-    source: str
-    result: str = ""
-    measured: Literal["input", "output"] = "input"
+    folds: Mapping[str, Fold]
+    affine: Mapping[str, str]
+
+    def folded(self, layer: str) -> bool:
+        """Whether a layer is gone, so that only its output can be measured."""
+        return any(fold.layer == layer for fold in self.folds.values())
 
 
-def find_folds(source: Source, places: Sequence[Place]) -> dict[str, Fold]:
-    """The BatchNorms that go into the operator before them, by the value that this operator computes.
+def find_batch_norms(
+    source: Source, layers: Sequence[NormLayer], initializers: Mapping[str, str]
+) -> BatchNorms:
+    """Sort the layers of kind "batch".
 
-    One does when that operator has weights of its own and nothing else reads what it returns.
+    A layer is folded when the operator before it has weights of its own and nothing else reads what that
+    operator returns.
 
     Args:
         source: the fast graph.
-        places: the norm layers.
+        layers: the norm layers.
+        initializers: name of the initializer that a slot is copied to, by slot.
     """
-    return {
-        place.source: Fold(place.layer, place.result)
-        for place in places
-        if place.operator == "batch" and source.readers[place.source] == 1 and _carried(source, place.source)
-    }
-
-
-def measured(place: Place, folds: Mapping[str, Fold]) -> Literal["input", "output"]:
-    """Where a norm is folded no value of the graph is its input any more, so its output is measured."""
-    return "output" if place.source in folds else place.measured
+    folds: dict[str, Fold] = {}
+    affine: dict[str, str] = {}
+    scales = {initializers.get(layer.scale): layer.name for layer in layers if layer.kind == "batch"}
+    for node in source.graph.node:
+        layer = scales.get(node.input[1]) if node.op_type == "BatchNormalization" else None
+        if layer is None:
+            continue
+        if source.readers[node.input[0]] == 1 and _carried(source, node.input[0]):
+            folds[node.input[0]] = Fold(layer, node.output[0])
+        else:
+            affine[node.output[0]] = layer
+    return BatchNorms(folds, affine)
 
 
 def measure_results(graph: onnx.GraphProto, first: int, folds: Mapping[str, Fold]) -> None:
