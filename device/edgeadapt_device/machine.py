@@ -30,14 +30,12 @@ from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.engine import OnnxEngine, Session
 from edgeadapt_device.io.link import Link, NoLink
-from edgeadapt_device.io.sources.base import SourceReport
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.look import Watched
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.reporter import Reporter
 from edgeadapt_device.scored import Scored, score
-from edgeadapt_device.service.orders import Desk
 
 _START_TIMEOUT_S = 60.0
 _BUILDER_STOP_S = 5.0
@@ -69,7 +67,6 @@ class Machine:
         *,
         on_predicted: Callable[[Predicted], None],
         posted: Callable[[], None] = lambda: None,
-        source: Callable[[], SourceReport] | None = None,
     ) -> None:
         """Make the engine; nothing is opened yet.
 
@@ -79,7 +76,6 @@ class Machine:
             reporter: writes the status, and is told what is worth telling.
             on_predicted: called in the using thread for every frame, in order.
             posted: called in any thread when there is `work`; must not block.
-            source: how the source is, for the status.
 
         Raises:
             BundleError: the bundle has no artifact for the engine.
@@ -87,11 +83,9 @@ class Machine:
         self.bundle, self.config = bundle, config
         self._state_dir = Path(config.device.state_dir)
         self._reporter, self._on_predicted, self._posted = reporter, on_predicted, posted
-        self._source = source
         self._engine = OnnxEngine(
             bundle, threads=config.engine.threads, single_session=config.engine.single_session
         )
-        self._desk = Desk(self._state_dir, reporter.tell)
         # A text is something another thread wants told; None only wakes whoever waits.
         self._inbox: queue.SimpleQueue[tuple[ev.Event | str | None, Session | None]] = queue.SimpleQueue()
 
@@ -141,13 +135,7 @@ class Machine:
             on_log=self._reporter.tell,
         )
         self.watched = Watched(
-            self.config,
-            self.bundle.digest,
-            self.core,
-            self._performer,
-            self._builder,
-            link,
-            self._source,
+            self.config, self.bundle.digest, self.core, self._performer, self._builder, link
         )
         return state
 
@@ -214,7 +202,6 @@ class Machine:
         deadline = self.core.next_deadline()
         if deadline is not None and deadline <= moment.mono_s:
             self._performer.handle(ev.Tick(), moment)
-        self._desk.tend(self.core, self._performer.handle, moment)
         self._reporter.write_if_due(self.watched, moment)
 
     # From start to stop
