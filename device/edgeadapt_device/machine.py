@@ -30,6 +30,7 @@ from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.engine import OnnxEngine, Session
 from edgeadapt_device.io.link import Link, NoLink
+from edgeadapt_device.io.sources.base import SourceReport
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.look import Watched
@@ -67,6 +68,7 @@ class Machine:
         *,
         on_predicted: Callable[[Predicted], None],
         posted: Callable[[], None] = lambda: None,
+        source: Callable[[], SourceReport] | None = None,
     ) -> None:
         """Make the engine; nothing is opened yet.
 
@@ -76,6 +78,7 @@ class Machine:
             reporter: writes the status, and is told what is worth telling.
             on_predicted: called in the using thread for every frame, in order.
             posted: called in any thread when there is `work`; must not block.
+            source: how the source is, for the status.
 
         Raises:
             BundleError: the bundle has no artifact for the engine.
@@ -83,6 +86,7 @@ class Machine:
         self.bundle, self.config = bundle, config
         self._state_dir = Path(config.device.state_dir)
         self._reporter, self._on_predicted, self._posted = reporter, on_predicted, posted
+        self._source = source
         self._engine = OnnxEngine(
             bundle, threads=config.engine.threads, single_session=config.engine.single_session
         )
@@ -135,7 +139,13 @@ class Machine:
             on_log=self._reporter.tell,
         )
         self.watched = Watched(
-            self.config, self.bundle.digest, self.core, self._performer, self._builder, link
+            self.config,
+            self.bundle.digest,
+            self.core,
+            self._performer,
+            self._builder,
+            link,
+            self._source,
         )
         return state
 
