@@ -67,7 +67,7 @@ def tflite_model(
         FAST: Source.of(with_gelus(Source.of(model.graph, known)), known),
         PROBE: Source.of(with_gelus(Source.of(probe.graph, known)), known),
     }
-    program, ledger = lower(graphs, norms, image=image)
+    program, ledger = lower(graphs, norms, turned=image and source.layout == "NCHW")
     file = serialise(program)
     artifact = Artifact(
         "tflite",

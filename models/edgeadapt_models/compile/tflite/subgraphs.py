@@ -15,13 +15,13 @@ from edgeadapt_models.compile.tflite.ops.registry import CONVERTERS
 FAST, PROBE = "fast", "probe"
 
 
-def lower(graphs: Mapping[str, Source], norms: BatchNorms, *, image: bool) -> tuple[Program, Ledger]:
+def lower(graphs: Mapping[str, Source], norms: BatchNorms, *, turned: bool) -> tuple[Program, Ledger]:
     """Write a subgraph for each of `graphs`, over the same constants.
 
     Args:
         graphs: ONNX graphs over the same initializers, by the name of their signature.
         norms: the norm layers with statistics.
-        image: whether the input is taken as [1, H, W, C] rather than in ONNX's order.
+        turned: whether an input [1, C, H, W] is taken as [1, H, W, C]; else it is taken as ONNX does.
 
     Raises:
         CompileError: a graph has an operator that LiteRT lacks; says which, and where.
@@ -30,7 +30,7 @@ def lower(graphs: Mapping[str, Source], norms: BatchNorms, *, image: bool) -> tu
     subgraphs = []
     for name, source in graphs.items():
         context = Context(source, Subgraph(name), constants, ledger, norms.folds, norms.affine)
-        _inputs(context, image=image)
+        _inputs(context, turned=turned)
         _operators(context)
         for output in source.graph.output:
             context.subgraph.outputs[output.name] = context.stored(output.name)
@@ -38,12 +38,12 @@ def lower(graphs: Mapping[str, Source], norms: BatchNorms, *, image: bool) -> tu
     return Program(tuple(subgraphs), constants.values), ledger
 
 
-def _inputs(context: Context, *, image: bool) -> None:
+def _inputs(context: Context, *, turned: bool) -> None:
     for value in context.source.graph.input:
         if value.name in context.source.initializers:
             continue
         rank = context.rank(value.name)
-        order = channels_last(rank) if image and rank == 4 else identity(rank)
+        order = channels_last(rank) if turned and rank == 4 else identity(rank)
         shape = stored_shape(context.shape(value.name), order)
         tensor = context.subgraph.add(Tensor(value.name, shape, np.dtype(np.float32)))
         context.subgraph.inputs[value.name] = tensor

@@ -168,13 +168,13 @@ class _Target:
         )
 
     def _prompt(self, write: Prompt, held: Placement, at: Region) -> Prompt:
-        """[1, C, H, W] or [C, H, W] in ONNX."""
-        first = len(held.order) - 3
-        order = tuple(axis - first for axis in held.order if axis >= first)
-        if order not in ((0, 1, 2), (1, 2, 0)):
+        """The constant is as large as the input: [1, C, H, W] in ONNX, or the same channels last."""
+        lying = moving(self.initializers.shapes[held.name], held.order)
+        if list(lying) == sorted(lying):
+            return msgspec.structs.replace(write, at=self._shaped(at, write.at.shape))
+        if write.layout != "NCHW" or held.order != (0, 2, 3, 1):
             raise CompileError(f"the constant of prompt {write.slot!r} lies in the order {held.order}")
-        image = self._shaped(at, at.shape[-3:])
-        return msgspec.structs.replace(write, at=image, layout="NHWC" if order == (1, 2, 0) else "NCHW")
+        return msgspec.structs.replace(write, at=self._shaped(at, at.shape[1:]), layout="NHWC")
 
     def _beside(self, held: Placement, region: Region) -> Region:
         """The bias that is used together with the weights that `held` is."""

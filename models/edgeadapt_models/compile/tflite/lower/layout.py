@@ -77,7 +77,8 @@ def reshape_orders(source: Shape, target: Shape, order: Order) -> tuple[Order, O
     """
     blocks = _blocks(source, target)
     place = {axis: index for index, axis in enumerate(order)}
-    blocks.sort(key=lambda block: min(place[axis] for axis in block[0]))
+    # A block that lies in pieces gathers where its last piece lies: what is contiguous stays so.
+    blocks.sort(key=lambda block: max(place[axis] for axis in block[0]))
     wanted = tuple(axis for block in blocks for axis in block[0])
     result = tuple(axis for block in blocks for axis in block[1])
     ones = tuple(axis for axis, size in enumerate(target) if size == 1)
