@@ -37,6 +37,7 @@ from edgeadapt_device.look import Watched
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.reporter import Reporter
 from edgeadapt_device.scored import Scored, score
+from edgeadapt_device.service.orders import Desk
 
 _START_TIMEOUT_S = 60.0
 _BUILDER_STOP_S = 5.0
@@ -90,6 +91,7 @@ class Machine:
         self._engine = OnnxEngine(
             bundle, threads=config.engine.threads, single_session=config.engine.single_session
         )
+        self._desk = Desk(self._state_dir, reporter.tell)
         # A text is something another thread wants told; None only wakes whoever waits.
         self._inbox: queue.SimpleQueue[tuple[ev.Event | str | None, Session | None]] = queue.SimpleQueue()
 
@@ -212,6 +214,7 @@ class Machine:
         deadline = self.core.next_deadline()
         if deadline is not None and deadline <= moment.mono_s:
             self._performer.handle(ev.Tick(), moment)
+        self._desk.tend(self.core, self._performer.handle, moment)
         self._reporter.write_if_due(self.watched, moment)
 
     # From start to stop

@@ -6,6 +6,7 @@ import click
 
 from edgeadapt_device.cli.common import read_config
 from edgeadapt_device.cli.config import config
+from edgeadapt_device.cli.rollback import rollback
 from edgeadapt_device.cli.run import run
 from edgeadapt_device.cli.status import status
 from edgeadapt_device.example import device_toml
@@ -25,7 +26,7 @@ def group() -> None:
     """
 
 
-for command in (run, status, config):
+for command in (run, status, rollback, config):
     group.add_command(command)
 
 
