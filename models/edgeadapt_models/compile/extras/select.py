@@ -81,8 +81,9 @@ def layer_name(view: GraphView, node: onnx.NodeProto) -> str:
     weight: str = node.input[1] if len(node.input) > 1 else ""
     if weight.endswith(".weight") and view.is_constant(weight) and ":" not in weight:
         return weight.removesuffix(".weight")
+    if not node.name.startswith("/") or node.name.count("/") < 2:
+        return str(node.name or node.output[0])
     parts: list[str] = node.name.strip("/").split("/")[:-1]
-    kept = [
-        part for part, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{part}.")
-    ]
-    return ".".join(kept) if node.name.startswith("/") and kept else str(node.name or node.output[0])
+    deeper = [*parts[1:], ""]
+    kept = [part for part, after in zip(parts, deeper, strict=True) if not after.startswith(f"{part}.")]
+    return ".".join(kept)
