@@ -162,8 +162,7 @@ def rounds(
 
 def rest(seconds: float, pause: Pause, clock: Callable[[], float]) -> Iterator[None]:
     """Pause so long, in steps, so that a reader that rests does not look like one that hangs."""
-    until_s = clock() + seconds
-    while (left_s := until_s - clock()) > 0:
-        if pause(min(left_s, _STEP_S)):
-            return
+    until_s, ended = clock() + seconds, False
+    while not ended and (left_s := until_s - clock()) > 0:
+        ended = pause(min(left_s, _STEP_S))
         yield None

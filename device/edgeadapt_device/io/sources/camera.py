@@ -72,14 +72,15 @@ class CameraSource:
             wait_s = min(2.0 * wait_s, LONGEST_PAUSE_S)
 
     def _opened(self, pause: Pause) -> Capture | None:
-        why = "it cannot be opened"
+        why, capture = "it cannot be opened", None
         try:
             capture = self._open()
             if capture.isOpened():
                 return capture
-            _release(capture)
         except Exception as error:  # OpenCV's have no base of their own
             why = f"it cannot be opened: {error}"
+        if capture is not None:
+            _release(capture)
         # Whoever comes back late from a call that hung has been replaced, and has nothing to say.
         if not pause(0.0):
             never = self.health.seen.state is SourceState.STARTING
