@@ -96,8 +96,12 @@ def _check_layer(write: FoldNorm | Affine | FoldNormInt8, layer: NormLayer, wher
     else:
         extra = () if write.bias_scale is None else (write.bias_scale,)
         vectors = (write.weight_scale, write.bias, *extra)
-        if write.bias.dtype != "int32" or not write.input_scale > 0:
+        if write.bias.dtype != "int32" or not 0 < write.input_scale < math.inf:
             raise BundleError(f"{where}: expected an int32 bias and an input scale above 0")
+        if any(region.dtype != "float32" for region in (write.weight_scale, *extra)):
+            raise BundleError(f"{where}: expected float32 scales")
+        if not (write.low is None or write.low <= 0) or not (write.high is None or write.high >= 0):
+            raise BundleError(f"{where}: low and high: expected 0 between them")
         if any(not 0 <= channel < layer.channels for channel in write.negative):
             raise BundleError(f"{where}: negative names a channel that is not there")
     for region in vectors:

@@ -33,7 +33,10 @@ View = Callable[[Region], npt.NDArray[Any]]
 Value = Callable[[str], Array64]
 """A slot's value."""
 
-_INT32 = 2**31 - 1
+# An int32 bias leaves room for the products that are added to it: 33,000 of the largest.
+_BIAS_LIMIT = 2**30
+# Smallest step of an int8 kernel and its bias: a normal float32 with room below.
+_MIN_STEP = 1e-30
 _W = TypeVar("_W")
 
 
@@ -91,16 +94,16 @@ def _fold_int8(write: FoldNormInt8, gain: Array64, shift: Array64, view: View) -
     scale, integers = view(write.weight_scale), view(write.bias)
     raw = integers.view("<f4").astype(np.float64)
     bias = raw * gain + shift
-    # A channel that is all but switched off keeps a scale with which its bias fits into 32 bits.
-    smallest = np.abs(bias) / (write.input_scale * _INT32) * (1 + 1e-6)
+    # A channel that is all but switched off keeps a scale with which its bias fits into the integers.
+    smallest = np.maximum(np.abs(bias) / (write.input_scale * _BIAS_LIMIT), _MIN_STEP / write.input_scale)
     # The steps are taken from the scale as it is stored, so that bias and weights agree.
-    scale[...] = np.maximum(scale * np.abs(gain), np.maximum(smallest, np.finfo(np.float32).tiny))
+    scale[...] = np.maximum(scale * np.abs(gain), np.maximum(smallest, _MIN_STEP))
     step = write.input_scale * scale.astype(np.float64)
     if write.bias_scale is not None:
         stored = view(write.bias_scale)
         stored[...] = step
         step = stored.astype(np.float64)
-    integers[...] = np.clip(np.rint(bias / step), -_INT32, _INT32).astype(np.int32)
+    integers[...] = np.clip(np.rint(bias / step), -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32)
 
 
 def _add(weight: npt.NDArray[Any], change: Array64, *, transposed: bool) -> None:

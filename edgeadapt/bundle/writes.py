@@ -85,6 +85,10 @@ class FoldNormInt8(_Write, frozen=True, tag="norm_int8"):
     bias as float32 and becomes int32 round(folded bias / (input_scale * s * |a|)). `bias_scale`, where
     the format keeps one, becomes input_scale * s * |a|. The sign of a at the base is in the int8 weights:
     `negative` lists the channels where it is below 0, and a value that would turn a sign is refused.
+
+    `low` and `high` are the ends of what the 8-bit tensor behind the layer can hold, or None where values
+    beyond are no loss (an activation cuts them, or the tensor is float). What leaves them is not refused
+    here but by `bundle.limits`.
     """
 
     layer: str
@@ -93,6 +97,8 @@ class FoldNormInt8(_Write, frozen=True, tag="norm_int8"):
     input_scale: float
     negative: tuple[int, ...] = ()
     bias_scale: Region | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class ConvAdapter(_Write, frozen=True, tag="conv_adapter"):

@@ -182,6 +182,36 @@ def test_an_int8_channel_that_is_switched_off_keeps_its_bias() -> None:
     assert 127 * 128 * 1000 * 0.1 * out["scale"][0] < 0.02  # a thousand weights at full scale add nothing
 
 
+@given(
+    st.floats(0, 1e4, width=32),
+    st.floats(-1e4, 1e4, width=32),
+    st.floats(0, 1e8, width=32),
+    st.floats(1e-8, 1e3),
+    st.floats(2**-26, 1e3, width=32),
+)
+def test_an_int8_bias_leaves_room_for_what_is_added(
+    scale: float, bias: float, var: float, input_scale: float, raw: float
+) -> None:
+    """Whatever the values: steps above 0 and normal, and a sum of many products stays below 2^31."""
+    layer, values = norm_values(np.random.default_rng(0), 1)
+    values = {name: np.full(1, v, "<f4") for name, v in zip(values, (scale, bias, 0.5, var), strict=True)}
+    file = File(
+        {
+            "scale": np.full(1, raw, "<f4"),
+            "bias": np.full(1, bias, "<f4").view("<i4"),
+            "step": np.ones(1, "<f4"),
+        }
+    )
+    write = FoldNormInt8("bn", file.at["scale"], file.at["bias"], input_scale, (), file.at["step"])
+    out = file.written((write,), values, None, (layer,))
+    assert abs(int(out["bias"][0])) + 33_000 * 127 * 255 < 2**31
+    assert min(out["scale"][0], out["step"][0]) > np.finfo(np.float32).tiny
+    folded = (bias - 0.5) * scale / np.sqrt(np.float64(np.float32(var)) + 1e-3) + bias
+    assert out["bias"][0] * np.float64(out["step"][0]) == pytest.approx(
+        folded, rel=1e-5, abs=float(out["step"][0])
+    )
+
+
 @settings(max_examples=30)
 @given(SEEDS, SIZES, SIZES, st.sampled_from([1, 3, 5]), st.sampled_from(["OIHW", "OHWI"]))
 def test_a_convolution_adapter_is_a_parallel_1x1_branch(
