@@ -16,9 +16,10 @@ import onnx
 from edgeadapt.bundle import Artifact, NormLayer
 from edgeadapt_models.compile.tflite.file.flatbuffer import serialise
 from edgeadapt_models.compile.tflite.file.program import Program
-from edgeadapt_models.compile.tflite.lower.context import Ledger, Source
 from edgeadapt_models.compile.tflite.lower.gelu import with_gelus
+from edgeadapt_models.compile.tflite.lower.ledger import Ledger
 from edgeadapt_models.compile.tflite.lower.sites import find_batch_norms, measure_results
+from edgeadapt_models.compile.tflite.lower.source import Source
 from edgeadapt_models.compile.tflite.lower.trace import trace
 from edgeadapt_models.compile.tflite.subgraphs import FAST, PROBE, lower
 from edgeadapt_models.compile.tflite.writes import Initializers, translate

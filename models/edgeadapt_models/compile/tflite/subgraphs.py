@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgeadapt_models.compile.tflite.file.program import Constants, Program, Subgraph, Tensor, live
-from edgeadapt_models.compile.tflite.lower.context import Context, Ledger, Source
+from edgeadapt_models.compile.tflite.lower.context import Context
 from edgeadapt_models.compile.tflite.lower.layout import channels_last, identity, stored_shape
+from edgeadapt_models.compile.tflite.lower.ledger import Ledger
 from edgeadapt_models.compile.tflite.lower.sites import BatchNorms
+from edgeadapt_models.compile.tflite.lower.source import Source
 from edgeadapt_models.compile.tflite.ops.registry import CONVERTERS
 
 FAST, PROBE = "fast", "probe"

@@ -21,8 +21,8 @@ from edgeadapt.errors import CompileError
 from edgeadapt_models.compile.graph.wire_walk import initializer_spans
 from edgeadapt_models.compile.tflite.file.flatbuffer import TfliteFile
 from edgeadapt_models.compile.tflite.file.program import Array
-from edgeadapt_models.compile.tflite.lower.context import FoldedNorm, Ledger, Placement
 from edgeadapt_models.compile.tflite.lower.layout import moving
+from edgeadapt_models.compile.tflite.lower.ledger import FoldedNorm, Ledger, Placement
 
 Shapes = Mapping[str, tuple[int, ...]]
 _TURNS: tuple[tuple[type[Write], ...], ...] = ((Copy,), (ConvAdapter, LowRank, Prompt), (HeadShift,))

@@ -8,9 +8,8 @@ rewrites; each of them has a key of its own for every order, and the ledger reme
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,13 @@ from edgeadapt_models.compile.tflite.lower.layout import (
     moving,
     stored_shape,
 )
-from edgeadapt_models.compile.tflite.lower.trace import Trace
+from edgeadapt_models.compile.tflite.lower.ledger import Fold, Ledger, Placement
+from edgeadapt_models.compile.tflite.lower.source import Source
 
 Op = schema.BuiltinOperator
+
+_UNNAMED = "between/"
+"""What the names of tensors begin with that hold no value of the ONNX graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,94 +42,6 @@ class Form:
 
     tensor: int
     order: Order
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """A norm layer that goes into the operator before it, which then computes the value `result`."""
-
-    layer: str
-    result: str
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The constant `key` holds the ONNX initializer `name`, stored in `order`."""
-
-    key: str
-    name: str
-    order: Order
-
-
-@dataclass(frozen=True, slots=True)
-class FoldedNorm:
-    """Keys of the raw weights and bias that a norm layer scales and shifts; `axis`: its output channels."""
-
-    weights: str
-    axis: int
-    bias: str
-
-
-@dataclass(frozen=True, slots=True)
-class AffineNorm:
-    """Keys of the two constants that stand for a norm layer with statistics."""
-
-    scale: str
-    shift: str
-
-
-@dataclass(slots=True)
-class Ledger:
-    """Where in the file things lie that a device rewrites.
-
-    Attributes:
-        placements: constants that hold an ONNX initializer, by key.
-        norms: norm layers with running statistics, by name.
-    """
-
-    placements: dict[str, Placement] = field(default_factory=dict)
-    norms: dict[str, FoldedNorm | AffineNorm] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The ONNX graph with what is asked often of it.
-
-    Attributes:
-        initializers: names of the graph's initializers.
-        producers: the node that computes each value.
-        consumers: the nodes that read it.
-        readers: how many times each value is read; graph outputs count as a reader.
-    """
-
-    graph: onnx.GraphProto
-    trace: Trace
-    initializers: frozenset[str]
-    producers: Mapping[str, onnx.NodeProto]
-    consumers: Mapping[str, tuple[onnx.NodeProto, ...]]
-    readers: Mapping[str, int]
-
-    @staticmethod
-    def of(graph: onnx.GraphProto, trace: Trace) -> Source:
-        """Index the graph."""
-        producers = {name: node for node in graph.node for name in node.output}
-        consumers: dict[str, tuple[onnx.NodeProto, ...]] = {}
-        for node in graph.node:
-            for name in dict.fromkeys(node.input):
-                consumers[name] = (*consumers.get(name, ()), node)
-        readers = Counter(name for node in graph.node for name in node.input)
-        readers.update(output.name for output in graph.output)
-        initializers = frozenset(tensor.name for tensor in graph.initializer)
-        return Source(graph, trace, initializers, producers, consumers, readers)
-
-    def is_initial(self, name: str) -> bool:
-        """Whether the value is the same for every input: a constant, or a mutable initializer."""
-        return name in self.initializers or name in self.trace.constants
-
-    def only_reader(self, name: str) -> onnx.NodeProto | None:
-        """The node that reads the value, if nothing else does, not even twice."""
-        nodes = self.consumers.get(name, ())
-        return nodes[0] if len(nodes) == 1 and self.readers[name] == 1 else None
 
 
 @dataclass(slots=True)
@@ -170,7 +85,10 @@ class Context:
         return self.source.trace.samples[name] if mutable else self.constant(name)
 
     def define(self, name: str, tensor: int, order: Order | None = None) -> None:
-        """`tensor` holds the value `name`."""
+        """`tensor` holds the value `name`; the first value that it holds gives it its name."""
+        known = self.subgraph.tensors[tensor]
+        if known.name.startswith(_UNNAMED):
+            self.subgraph.tensors[tensor] = replace(known, name=name)
         form = Form(tensor, identity(self.rank(name)) if order is None else order)
         self._forms.setdefault(name, []).append(form)
 
@@ -232,11 +150,10 @@ class Context:
         shape: Shape,
         options: Any = None,
         *,
-        name: str = "",
         version: int = 1,
     ) -> int:
         """Write an operator with one float32 output of the stored `shape`; returns that tensor."""
-        label = name or f"{self.subgraph.name}/{len(self.subgraph.operators)}"
+        label = f"{_UNNAMED}{len(self.subgraph.operators)}"
         tensor = self.subgraph.add(Tensor(label, tuple(shape), np.dtype(np.float32)))
         self.subgraph.operators.append(Operator(code, tuple(inputs), (tensor,), options, version))
         return tensor

@@ -19,7 +19,7 @@ import onnx
 from onnx import helper
 
 from edgeadapt_models.compile.tflite.file.program import Array
-from edgeadapt_models.compile.tflite.lower.context import Source
+from edgeadapt_models.compile.tflite.lower.source import Source
 
 
 @dataclass(frozen=True, slots=True)

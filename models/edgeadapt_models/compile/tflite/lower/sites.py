@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import onnx
 
 from edgeadapt.bundle import NormLayer
-from edgeadapt_models.compile.tflite.lower.context import Fold, Source
+from edgeadapt_models.compile.tflite.lower.ledger import Fold
+from edgeadapt_models.compile.tflite.lower.source import Source
 from edgeadapt_models.compile.tflite.lower.weights import bias_behind
 
 _CARRIERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})

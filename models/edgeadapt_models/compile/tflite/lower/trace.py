@@ -13,24 +13,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper
-from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from edgeadapt.errors import CompileError
+from edgeadapt_models.compile.graph.run import run_graph
 from edgeadapt_models.compile.tflite.file.program import Array
 
 _SHAPE_OPERATORS = frozenset({"Shape", "Size"})
 _RANDOM_OPERATORS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"})
-_ERRORS_ONLY = 3
 _SEED = 20240611
-_RUNTIME_ERRORS = (
-    runtime_errors.Fail,
-    runtime_errors.InvalidArgument,
-    runtime_errors.InvalidGraph,
-    runtime_errors.NotImplemented,
-    runtime_errors.RuntimeException,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +58,7 @@ def trace(model: onnx.ModelProto, mutable: Collection[str]) -> Trace:
     graph = model.graph
     initial = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     inputs = {value.name: _random(value) for value in graph.input if value.name not in initial}
-    computed = [name for node in graph.node for name in node.output if name]
-    results = _run(model, inputs, computed)
-    samples: dict[str, Array] = {**initial, **inputs, **dict(zip(computed, results, strict=True))}
+    samples: dict[str, Array] = {**initial, **inputs, **run_graph(model, dict(inputs))}
     constants = set(initial) - set(mutable)
     for node in graph.node:
         read = [name for name in node.input if name]
@@ -89,20 +78,3 @@ def _random(value: onnx.ValueInfoProto) -> np.ndarray[Any, np.dtype[np.float32]]
             f"input {value.name!r} has a fixed batch of {shape[0]}; export with batch 1 or any"
         )
     return np.random.default_rng(_SEED).random(shape, dtype=np.float32)
-
-
-def _run(model: onnx.ModelProto, inputs: Mapping[str, Array], names: list[str]) -> list[Array]:
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    del watched.graph.output[:]
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
-    try:
-        data = watched.SerializeToString()
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        return list(session.run(names, dict(inputs)))
-    except _RUNTIME_ERRORS as error:
-        raise CompileError(f"the ONNX graph does not run with a batch of 1: {error}") from error

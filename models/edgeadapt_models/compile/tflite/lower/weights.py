@@ -12,14 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from edgeadapt_models.compile.tflite.lower.context import (
-    Context,
-    FoldedNorm,
-    Placement,
-    Source,
-    pack,
-)
+from edgeadapt_models.compile.tflite.lower.context import Context, pack
 from edgeadapt_models.compile.tflite.lower.layout import Order
+from edgeadapt_models.compile.tflite.lower.ledger import FoldedNorm, Placement
+from edgeadapt_models.compile.tflite.lower.source import Source
 
 
 @dataclass(frozen=True, slots=True)

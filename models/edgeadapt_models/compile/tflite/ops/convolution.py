@@ -42,7 +42,7 @@ def _convolution(context: Context, node: onnx.NodeProto) -> None:
     code = Op.DEPTHWISE_CONV_2D if depthwise else Op.CONV_2D
     inputs = [x, parameters.kernel, parameters.bias]
     shape = stored_shape(context.shape(node.output[0]), order)
-    context.define(result, context.emit(code, inputs, shape, options, name=result), order)
+    context.define(result, context.emit(code, inputs, shape, options), order)
 
 
 @converts("ConvTranspose")

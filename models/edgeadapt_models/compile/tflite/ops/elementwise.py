@@ -96,5 +96,5 @@ def _write(context: Context, names: list[str], value: str, result: str, code: in
     rank = context.rank(value)
     order = common_order(context, names, rank)
     inputs = [aligned(context, name, order, rank) for name in names]
-    tensor = context.emit(code, inputs, stored_shape(context.shape(value), order), options, name=result)
+    tensor = context.emit(code, inputs, stored_shape(context.shape(value), order), options)
     context.define(result, tensor, order)

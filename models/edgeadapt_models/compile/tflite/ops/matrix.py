@@ -47,7 +47,7 @@ def _connected(context: Context, node: onnx.NodeProto, packing: Order, bias: str
     inputs = [context.stored(name, order), parameters.kernel, parameters.bias]
     shape = stored_shape(context.shape(value), order)
     version = 5 if rank > 2 else 1
-    tensor = context.emit(Op.FULLY_CONNECTED, inputs, shape, options, name=result, version=version)
+    tensor = context.emit(Op.FULLY_CONNECTED, inputs, shape, options, version=version)
     context.define(result, tensor, order)
 
 

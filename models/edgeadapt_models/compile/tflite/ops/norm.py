@@ -14,8 +14,9 @@ import numpy.typing as npt
 import onnx
 from ai_edge_litert import schema_py_generated as schema
 
-from edgeadapt_models.compile.tflite.lower.context import AffineNorm, Context, Op, attributes
+from edgeadapt_models.compile.tflite.lower.context import Context, Op, attributes
 from edgeadapt_models.compile.tflite.lower.layout import Shape, channels_last, stored_shape
+from edgeadapt_models.compile.tflite.lower.ledger import AffineNorm
 from edgeadapt_models.compile.tflite.ops.activation import fuse
 from edgeadapt_models.compile.tflite.ops.elementwise import aligned
 from edgeadapt_models.compile.tflite.ops.reduce import reduced
@@ -43,7 +44,7 @@ def _batch(context: Context, node: onnx.NodeProto) -> None:
     options = schema.AddOptionsT()
     options.fusedActivationFunction = activation
     scaled = context.emit(Op.MUL, [context.stored(name, order), factor], shape, schema.MulOptionsT())
-    context.define(result, context.emit(Op.ADD, [scaled, shift], shape, options, name=result), order)
+    context.define(result, context.emit(Op.ADD, [scaled, shift], shape, options), order)
 
 
 @converts("LayerNormalization")
