@@ -100,11 +100,19 @@ class SourceSection(Section, frozen=True):
 class EngineSection(Section, frozen=True):
     """[engine]: the inference runtime."""
 
-    # Name of a registered engine.
-    runtime: Literal["onnxruntime"] = "onnxruntime"
+    # Name of a registered engine: "onnxruntime", "tflite", or one that an installed package brings.
+    runtime: str = "onnxruntime"
+    # Which of the bundle's models: "float32", "int8", or "auto" for int8 where the bundle has it.
+    precision: Literal["auto", "float32", "int8"] = "auto"
+    # ONNX Runtime's execution providers in order of preference, such as ["TensorRT", "CUDA"]. The CPU takes
+    # what is left; one that does not run is said in the log and the status.
+    providers: tuple[str, ...] = ("CPU",)
+    # What ONNX Runtime may rewrite in the graph: "all", "extended", "basic" or "none".
+    optimization: Literal["all", "extended", "basic", "none"] = "all"
     # Threads per inference.
     threads: int = 1
-    # Serve every frame from the probe graph: about 5 % more per frame, half the time per swap.
+    # Serve every frame from the probe graph: a few per cent more per frame (MobileNetV2: twice as much), half
+    # the time per swap, and a third less memory. LiteRT keeps both graphs in one session anyway.
     single_session: bool = False
 
 

@@ -18,7 +18,7 @@ from edgeadapt_device.core import CoreView, DeviceCore
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
-from edgeadapt_device.io.engine import OnnxEngine, check_shape
+from edgeadapt_device.io.engines import check_shape, open_engine
 from edgeadapt_device.io.link import NoLink
 from edgeadapt_device.io.outbox import MemoryOutbox, Outbox
 from edgeadapt_device.io.store import GenerationStore
@@ -58,9 +58,7 @@ class LocalDevice:
     ) -> None:
         """Build the first generation; raises BundleError when the model cannot be run."""
         check(config)
-        self._engine = OnnxEngine(
-            bundle, threads=config.engine.threads, single_session=config.engine.single_session
-        )
+        self._engine = open_engine(bundle, config.engine)
         self._bundle = bundle
         self._drawer = _Drawer()
         self._answer: Predicted | None = None

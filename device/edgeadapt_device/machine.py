@@ -28,7 +28,7 @@ from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.builder import Builder
-from edgeadapt_device.io.engine import OnnxEngine, Session
+from edgeadapt_device.io.engines import Session, open_engine
 from edgeadapt_device.io.link import Link, NoLink
 from edgeadapt_device.io.sources.base import SourceReport
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
@@ -88,9 +88,7 @@ class Machine:
         self._state_dir = Path(config.device.state_dir)
         self._reporter, self._on_predicted, self._posted = reporter, on_predicted, posted
         self._source = source
-        self._engine = OnnxEngine(
-            bundle, threads=config.engine.threads, single_session=config.engine.single_session
-        )
+        self._engine = open_engine(bundle, config.engine)
         self._desk = Desk(self._state_dir, reporter.tell)
         # A text is something another thread wants told; None only wakes whoever waits.
         self._inbox: queue.SimpleQueue[tuple[ev.Event | str | None, Session | None]] = queue.SimpleQueue()

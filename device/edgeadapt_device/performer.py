@@ -20,7 +20,7 @@ from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import effects as fx
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.state import DeviceState
-from edgeadapt_device.io.engine import Session
+from edgeadapt_device.io.engines import Session
 from edgeadapt_device.io.link import Link
 from edgeadapt_device.io.outbox import Outbox, Storable, kind_of
 from edgeadapt_device.io.samples import encode_png

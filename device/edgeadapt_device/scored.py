@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgeadapt.errors import TransportError
 from edgeadapt_device.core.events import FrameScored, Image
 from edgeadapt_device.core.view import FramePlan
-from edgeadapt_device.io.engine import Scores, Session
+from edgeadapt_device.io.engines import Scores, Session
 
 
 @dataclass(frozen=True, slots=True)

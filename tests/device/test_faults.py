@@ -28,7 +28,8 @@ from edgeadapt_device.config import (
 )
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.daemon import Daemon
-from edgeadapt_device.io.engine import OnnxEngine, OnnxSession, Scores
+from edgeadapt_device.io.engines import Scores
+from edgeadapt_device.io.engines.onnx import OnnxEngine, OnnxSession
 from edgeadapt_device.io.lock import is_locked
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.status import DeviceStatus, read_status, write_status

@@ -8,7 +8,7 @@ import pytest
 
 from edgeadapt.bundle import Bundle
 from edgeadapt_device.io.builder import Builder
-from edgeadapt_device.io.engine import OnnxEngine
+from edgeadapt_device.io.engines.onnx import OnnxEngine
 from edgeadapt_device.io.link import NoLink
 from edgeadapt_device.look import Watched
 from edgeadapt_device.reporter import Reporter

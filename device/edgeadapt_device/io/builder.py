@@ -13,7 +13,7 @@ from collections.abc import Callable
 from edgeadapt.bundle import SlotValues
 from edgeadapt.errors import EdgeAdaptError
 from edgeadapt_device.core.events import GenerationFailed, GenerationReady
-from edgeadapt_device.io.engine import Engine, Session
+from edgeadapt_device.io.engines import Engine, Session
 
 Done = Callable[[GenerationReady | GenerationFailed, Session | None], None]
 

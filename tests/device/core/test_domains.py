@@ -12,7 +12,7 @@ from edgeadapt.wire import SignatureReport, unpack_vector
 from edgeadapt_device.config import DomainsSection
 from edgeadapt_device.core.adapt.domains import DomainTracker
 from edgeadapt_device.core.events import Image
-from edgeadapt_device.io.engine import OnnxEngine
+from edgeadapt_device.io.engines.onnx import OnnxEngine
 from edgeadapt_models.compile.tiny import tiny_images
 from tests.device import rig
 from tests.device.rig import Rig, sealed

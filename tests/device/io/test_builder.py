@@ -10,7 +10,7 @@ from edgeadapt.bundle import SlotValues
 from edgeadapt.errors import BundleError
 from edgeadapt_device.core.events import GenerationFailed, GenerationReady, Image
 from edgeadapt_device.io.builder import Builder
-from edgeadapt_device.io.engine import Scores, Session
+from edgeadapt_device.io.engines import EngineReport, Scores, Session
 
 
 class _NoSession:
@@ -23,6 +23,10 @@ class _Engine:
 
     def __init__(self, *errors: Exception) -> None:
         self._errors = list(errors)
+
+    @property
+    def report(self) -> EngineReport:
+        return EngineReport("none 1.0", "float32", "nothing")
 
     def build(self, values: SlotValues) -> Session:
         if self._errors:

@@ -24,7 +24,7 @@ from edgeadapt_device.config import (
     SourceSection,
 )
 from edgeadapt_device.daemon import Daemon
-from edgeadapt_device.io.engine import OnnxEngine, OnnxSession
+from edgeadapt_device.io.engines.onnx import OnnxEngine, OnnxSession
 from edgeadapt_device.service.notify import Notifier, from_environment
 from edgeadapt_models.compile import tiny_bundle
 from tests.device import rig

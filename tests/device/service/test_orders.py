@@ -194,9 +194,9 @@ def test_a_base_that_cannot_be_built_is_said_and_the_patch_goes_on(
 
 def engine_class() -> Any:
     """The class whose `build` a daemon calls."""
-    from edgeadapt_device.io import engine
+    from edgeadapt_device.io.engines.onnx import OnnxEngine
 
-    return engine.OnnxEngine
+    return OnnxEngine
 
 
 def test_a_loop_that_hangs_does_not_take_the_order_which_is_then_taken_back(

@@ -1,0 +1,82 @@
+"""What every engine does alike: choose the artifact, and try a session before it is handed out."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from edgeadapt.bundle import Artifact, Bundle
+from edgeadapt.errors import BundleError, TransportError
+from edgeadapt.tensors import FloatArray
+from edgeadapt_device.io.engines.base import MOMENTS, SCORES, Frames, Scores, Session
+from edgeadapt_device.io.engines.inputs import Frame
+
+
+def choose_artifact(bundle: Bundle, runtime: str, precision: Literal["auto", "float32", "int8"]) -> Artifact:
+    """The artifact to run; "auto" is int8 where the bundle has it, as whoever compiled it wanted it.
+
+    Raises:
+        BundleError: there is none; lists those there are.
+    """
+    if precision != "auto":
+        return bundle.artifact(runtime, precision)
+    titles = {artifact.title for artifact in bundle.manifest.artifacts}
+    return bundle.artifact(runtime, "int8" if f"{runtime} int8" in titles else "float32")
+
+
+def widths(bundle: Bundle) -> dict[str, int]:
+    """Length of each output of one frame."""
+    manifest = bundle.manifest
+    sizes = len(manifest.classes), manifest.embedding_dim, manifest.probe_channels, manifest.probe_channels
+    return dict(zip((*SCORES, *MOMENTS), sizes, strict=True))
+
+
+def warm_up(bundle: Bundle, session: Session) -> None:
+    """Run a session both ways; raises BundleError when it fails or its outputs do not fit the manifest."""
+    name, expected = bundle.manifest.name, widths(bundle)
+    blank = Frame(bundle.manifest.input).blank()
+    try:
+        fast, probed = session.run(blank, probe=False), session.run(blank, probe=True)
+    except TransportError as error:
+        raise BundleError(f"bundle {name}: model does not run: {error}") from error
+    for scores in (fast, probed):
+        check_outputs(name, scores, expected)
+    if probed.mean is None or probed.mean_square is None:
+        raise BundleError(f"bundle {name}: the probe returns no moments")
+
+
+def check_outputs(bundle: str, scores: Scores, expected: dict[str, int]) -> None:
+    """Raises BundleError unless every output that is there is [N, what the manifest says]."""
+    found = (scores.logits, scores.embedding, scores.mean, scores.mean_square)
+    for name, value in zip((*SCORES, *MOMENTS), found, strict=True):
+        if value is not None and (value.ndim != 2 or value.shape[1] != expected[name]):
+            raise BundleError(
+                f"bundle {bundle}: output {name} has shape {value.shape}, "
+                f"the manifest says [N, {expected[name]}]"
+            )
+
+
+def in_pieces(frames: Frames, size: int, run: Callable[[Frames], list[FloatArray]]) -> list[FloatArray]:
+    """Outputs for N frames of a model that takes exactly `size`; the last piece is filled up."""
+    parts = []
+    for start in range(0, len(frames), size):
+        piece = frames[start : start + size]
+        missing = size - len(piece)
+        if missing:
+            piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
+        parts.append([output[: size - missing] for output in run(piece)])
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+def give_back_freed() -> None:
+    """Return freed memory to the system, where the C library can (glibc).
+
+    Loading a model frees several copies of its weights, which glibc keeps for later: after a 45 MB model
+    100 MB stay in use that nobody needs until the next one is loaded.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
