@@ -23,7 +23,7 @@ from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.io.predictions import KEPT_ROWS, PredictionLog
 from edgeadapt_device.io.samples import check_encodable
-from edgeadapt_device.io.sources import Frame, open_feed
+from edgeadapt_device.io.sources import Frame, OpenCapture, open_feed
 from edgeadapt_device.limits import burst_warning
 from edgeadapt_device.machine import Machine
 from edgeadapt_device.reporter import Reporter
@@ -38,8 +38,25 @@ _MAX_FAILURES = 100
 class Daemon:
     """One device process. `run` returns when the source ends or `stop` is set."""
 
-    def __init__(self, config: DeviceConfig, stop: threading.Event, notifier: Notifier | None = None) -> None:
-        """Open everything that can be wrong before the first frame; raises ConfigError or BundleError."""
+    def __init__(
+        self,
+        config: DeviceConfig,
+        stop: threading.Event,
+        notifier: Notifier | None = None,
+        *,
+        opening: OpenCapture | None = None,
+    ) -> None:
+        """Open everything that can be wrong before the first frame.
+
+        Args:
+            config: what to do.
+            stop: set to end it.
+            notifier: the line to a service manager.
+            opening: opens the camera or the video in place of OpenCV.
+
+        Raises:
+            ConfigError, BundleError: it cannot be done.
+        """
         self._config, self._stop = check(config), stop
         self._notifier = notifier if notifier is not None else Notifier()
         self._bundle = read_folder(Path(config.device.bundle))
@@ -56,7 +73,12 @@ class Daemon:
         )
         spec = self._bundle.manifest.input
         self._feed = open_feed(
-            config.source, spec, state_dir=self._state_dir, report=self._machine.post, wake=self._machine.post
+            config.source,
+            spec,
+            state_dir=self._state_dir,
+            report=self._machine.post,
+            wake=self._machine.post,
+            opening=opening,
         )
         self._predictions: PredictionLog | None = None
         self._name = ""

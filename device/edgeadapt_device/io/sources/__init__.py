@@ -4,7 +4,8 @@
 """
 
 from edgeadapt_device.io.sources.base import Frame, SourceReport, SourceState
+from edgeadapt_device.io.sources.capture import OpenCapture
 from edgeadapt_device.io.sources.feed import Feed
 from edgeadapt_device.io.sources.opening import open_feed
 
-__all__ = ["Feed", "Frame", "SourceReport", "SourceState", "open_feed"]
+__all__ = ["Feed", "Frame", "OpenCapture", "SourceReport", "SourceState", "open_feed"]

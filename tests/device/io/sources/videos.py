@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -35,8 +36,11 @@ class FakeCamera:
     opened camera goes on with failed reads.
     """
 
-    def __init__(self, *scripts: list[Picture | Exception | threading.Event | None] | None) -> None:
+    def __init__(
+        self, *scripts: list[Picture | Exception | threading.Event | None] | None, pace_s: float = 0.0
+    ) -> None:
         self._scripts = list(scripts)
+        self.pace_s = pace_s
         self.openings = self.reads = self.released = 0
 
     def open(self) -> FakeOpening:
@@ -62,6 +66,8 @@ class FakeOpening:
     def read(self) -> tuple[bool, Picture | None]:
         """The next step."""
         self._camera.reads += 1
+        if self._camera.pace_s:
+            time.sleep(self._camera.pace_s)
         step = self._steps.pop(0) if self._steps else None
         if isinstance(step, Exception):
             raise step
