@@ -150,6 +150,9 @@ class Daemon:
 
     def _score_all(self, start: int) -> None:
         pace_s = 1.0 / self._config.source.frames_per_second if self._config.source.frames_per_second else 0.0
+        # A device that was held up skips no frame of a file, but does not rush to catch up for more than a
+        # second; a camera's frames are not waiting.
+        rush_s = 0.0 if self._config.source.kind == "camera" else 1.0
         due_s = time.monotonic()
         if not self._over(start):
             log.info("scoring from frame %d with generation %s", start, self._machine.view.generation)
@@ -160,9 +163,7 @@ class Daemon:
             frame = self._feed.poll() if not self._stop.is_set() else None
             if frame is not None:
                 self._score(frame)
-                # A device that was held up skips no frame, but does not rush to catch up for more than a
-                # second.
-                due_s = max(due_s + pace_s, time.monotonic() - 1.0) if pace_s else 0.0
+                due_s = max(due_s + pace_s, time.monotonic() - rush_s) if pace_s else 0.0
             elif self._feed.ended:
                 break
             else:
