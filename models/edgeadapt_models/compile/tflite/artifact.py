@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import onnx
 
 from edgeadapt.bundle import Artifact, NormLayer
-from edgeadapt_models.compile.tflite.file.flatbuffer import serialise
+from edgeadapt_models.compile.tflite.file.flatbuffer import TfliteFile, serialise
 from edgeadapt_models.compile.tflite.file.program import Program
 from edgeadapt_models.compile.tflite.lower.gelu import with_gelus
-from edgeadapt_models.compile.tflite.lower.ledger import Ledger
 from edgeadapt_models.compile.tflite.lower.sites import find_batch_norms, measure_results
 from edgeadapt_models.compile.tflite.lower.source import Source
 from edgeadapt_models.compile.tflite.lower.trace import trace
@@ -32,16 +31,19 @@ class TfliteModel:
     """A LiteRT model.
 
     Attributes:
-        data: the file.
+        file: its bytes, and where its constants lie.
         artifact: what the manifest says of it.
         program: what is in it.
-        ledger: where the ONNX initializers and the norm layers went.
     """
 
-    data: bytes
+    file: TfliteFile
     artifact: Artifact
     program: Program
-    ledger: Ledger
+
+    @property
+    def data(self) -> bytes:
+        """Bytes of the file."""
+        return self.file.data
 
 
 def tflite_model(
@@ -81,4 +83,4 @@ def tflite_model(
         ),
         layout="NHWC" if image else "NCHW",
     )
-    return TfliteModel(file.data, artifact, program, ledger)
+    return TfliteModel(file, artifact, program)
