@@ -11,8 +11,10 @@ from types import FrameType
 from typing import NoReturn
 
 import click
+import msgspec
 
 from edgeadapt.errors import EdgeAdaptError
+from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.io.report import order_rollback, read_report
 
@@ -41,8 +43,9 @@ def group() -> None:
 
 @group.command(short_help="Learn from uploads and roll patches out.")
 @_CONFIG
+@click.option("--announce", is_flag=True, help="Tell devices on the local network where the broker is.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
-def serve(config_path: Path, verbose: bool) -> None:
+def serve(config_path: Path, announce: bool, verbose: bool) -> None:
     """Take in what devices send, adapt per cohort, and roll patches out.
 
     Runs until Ctrl-C or SIGTERM. Everything lives in the state folder: the service may be killed at any
@@ -62,7 +65,8 @@ def serve(config_path: Path, verbose: bool) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask_to_stop)
-    service = build_service(read_config(config_path))
+    config = read_config(config_path)
+    service = build_service(_announcing(config) if announce else config)
     try:
         service.serve(stop)
     except Exception as error:
@@ -72,6 +76,11 @@ def serve(config_path: Path, verbose: bool) -> None:
     logging.getLogger("edgeadapt.cloud").info("stopped")
     if service.at_work:
         _leave()
+
+
+def _announcing(config: CloudConfig) -> CloudConfig:
+    section = msgspec.structs.replace(config.announce, enabled=True)
+    return msgspec.structs.replace(config, announce=section)
 
 
 def _leave(error: Exception | None = None) -> NoReturn:
@@ -120,8 +129,6 @@ def status(config_path: Path, as_json: bool) -> None:
 
     Reads the database, whether or not the service runs.
     """
-    import msgspec
-
     from edgeadapt_cloud.status import render
     from edgeadapt_cloud.wiring import read_config
 

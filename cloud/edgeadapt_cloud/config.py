@@ -5,6 +5,7 @@ Structs and their checks only: reading the file and the environment belongs to `
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +55,21 @@ class MqttSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reconnect_max_s: int = 10
     # Messages that may wait to be taken in; more are dropped, and the devices send them again.
     inbox: int = 20000
+
+
+class AnnounceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Telling devices on the local network where the broker is (DNS-SD), so that they need not be told."""
+
+    # True announces; `edgeadapt cloud serve --announce` does so, too.
+    enabled: bool = False
+    # Addresses to announce; empty for this machine's when the broker is on it, else those of mqtt.host.
+    addresses: tuple[str, ...] = ()
+    # Port that devices connect to; 0 for mqtt.port.
+    port: int = 0
+    # True when that port speaks TLS: devices with a CA look for such brokers, others for those without.
+    secure: bool = False
+    # Addresses of the interfaces to announce on; empty for all.
+    interfaces: tuple[str, ...] = ()
 
 
 class BundleSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,6 +167,7 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signing: SigningSection
     cloud: CloudSection = CloudSection()
     mqtt: MqttSection = MqttSection()
+    announce: AnnounceSection = AnnounceSection()
     cohorts: CohortConfig = CohortConfig()
     jobs: JobConfig = JobConfig()
     strategy: StrategySection = StrategySection()
@@ -169,6 +186,7 @@ _AT_LEAST = {
     "mqtt.session_expiry_s": 0,
     "mqtt.reconnect_max_s": 1,
     "mqtt.inbox": 1,
+    "announce.port": 0,
     "cohorts.min_frames": 1,
     "cohorts.centroid_frames": 8,
     "cohorts.max_cohorts": 1,
@@ -187,6 +205,7 @@ _MORE_THAN = {
 }
 _AT_MOST = {
     "mqtt.port": 65535,
+    "announce.port": 65535,
     "mqtt.keepalive_s": 65535,
     "mqtt.session_expiry_s": 0xFFFFFFFF,
     "rollout.max_reverted_share": 1,
@@ -211,11 +230,21 @@ def check(config: CloudConfig) -> CloudConfig:
         fault = _fault(key, value)
         if fault:
             raise ConfigError(f"{key}: {fault}")
+    for key in ("addresses", "interfaces"):
+        _check_addresses(f"announce.{key}", getattr(config.announce, key))
     if config.cohorts.leave_distance < config.cohorts.join_distance:
         raise ConfigError("cohorts.leave_distance: must be at least join_distance")
     if config.jobs.max_samples < config.jobs.min_new:
         raise ConfigError("jobs.max_samples: must be at least min_new")
     return config
+
+
+def _check_addresses(key: str, addresses: tuple[str, ...]) -> None:
+    for number, address in enumerate(addresses):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError as error:
+            raise ConfigError(f"{key}[{number}]: expected a numeric address: {error}") from error
 
 
 def _leaves(section: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

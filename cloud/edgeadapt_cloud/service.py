@@ -28,6 +28,7 @@ from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import Note, OutboundEffect, Publish, StartJob
 from edgeadapt_cloud.core.events import BrokerConnected, Event, Tick
 from edgeadapt_cloud.core.jobs.job import AdapterPort
+from edgeadapt_cloud.io.announce import Announcer
 from edgeadapt_cloud.io.blobs import FolderBlobs
 from edgeadapt_cloud.io.lock import StateLock
 from edgeadapt_cloud.io.mqtt import MqttLink
@@ -109,11 +110,21 @@ class Service:
                 self._state_dir / DATABASE_NAME, quarantine_kept=self._config.cloud.quarantine_kept
             )
             link = MqttLink(self._config.mqtt, self._config.cloud.fleet, self._inbox)
+            announcer = self._announce()
             try:
                 self._loop(store, link, stop)
             finally:
+                if announcer is not None:
+                    announcer.stop()
                 link.stop()
                 store.close()
+
+    def _announce(self) -> Announcer | None:
+        if not self._config.announce.enabled:
+            return None
+        announcer = Announcer(self._config.announce, self._config.mqtt, self._config.cloud.fleet)
+        announcer.start()
+        return announcer
 
     def _loop(self, store: SqliteStore, link: MqttLink, stop: threading.Event) -> None:
         blobs = FolderBlobs(self._state_dir / BLOBS_NAME)

@@ -39,7 +39,8 @@ class MqttSection(Section, frozen=True):
 
     # False keeps the device offline: it still adapts by itself.
     enabled: bool = True
-    # Broker host name or address.
+    # Broker host name or address; empty to look for one on the local network that announces this fleet (with
+    # DNS-SD, as `edgeadapt cloud serve --announce` does). Its port is the announced one then.
     host: str = "127.0.0.1"
     # Broker port; 8883 is usual with TLS.
     port: int = 1883
@@ -57,8 +58,13 @@ class MqttSection(Section, frozen=True):
     tls_cert: str = ""
     # Its key (PEM), when that is not in the same file.
     tls_key: str = ""
-    # Longest pause between two attempts to connect.
+    # The name that the broker's certificate must carry when it is not `host`; needed with TLS when the broker
+    # is to be found, since anyone may announce one.
+    tls_name: str = ""
+    # Longest pause between two attempts to connect, or to find a broker.
     reconnect_max_s: int = 30
+    # Addresses of the interfaces to look for a broker on; empty for all.
+    interfaces: tuple[str, ...] = ()
 
 
 class SourceSection(Section, frozen=True):
@@ -326,6 +332,35 @@ def _check_http(http: HttpSection) -> None:
 
 def _check_mqtt(mqtt: MqttSection) -> None:
     """What the client would ignore, or would notice only in its own thread, is a mistake here."""
+    if mqtt.host:
+        _check_host(mqtt)
+    elif mqtt.tls_ca and not mqtt.tls_name:
+        raise ConfigError(
+            "mqtt.tls_name: expected the name in the broker's certificate when mqtt.host is empty: "
+            "anyone may announce a broker"
+        )
+    if mqtt.tls_name and not mqtt.tls_ca:
+        raise ConfigError("mqtt.tls_name: expected mqtt.tls_ca beside it: without one there is no TLS")
+    if mqtt.password_file and not mqtt.username:
+        raise ConfigError("mqtt.password_file: expected mqtt.username beside it")
+    if mqtt.tls_cert and not mqtt.tls_ca:
+        raise ConfigError("mqtt.tls_cert: expected mqtt.tls_ca beside it: without one there is no TLS")
+    if mqtt.tls_key and not mqtt.tls_cert:
+        raise ConfigError("mqtt.tls_key: expected mqtt.tls_cert beside it")
+    _check_interfaces(mqtt.interfaces)
+
+
+def _check_interfaces(interfaces: tuple[str, ...]) -> None:
+    for number, address in enumerate(interfaces):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError as error:
+            raise ConfigError(
+                f"mqtt.interfaces[{number}]: expected the address of an interface: {error}"
+            ) from error
+
+
+def _check_host(mqtt: MqttSection) -> None:
     try:
         name = mqtt.host.encode("idna")
     except UnicodeError as error:
@@ -334,12 +369,6 @@ def _check_mqtt(mqtt: MqttSection) -> None:
         ) from error
     if not name or not name.decode("ascii").isprintable() or b" " in name:
         raise ConfigError(f"mqtt.host: expected a host name or address, got {mqtt.host!r}")
-    if mqtt.password_file and not mqtt.username:
-        raise ConfigError("mqtt.password_file: expected mqtt.username beside it")
-    if mqtt.tls_cert and not mqtt.tls_ca:
-        raise ConfigError("mqtt.tls_cert: expected mqtt.tls_ca beside it: without one there is no TLS")
-    if mqtt.tls_key and not mqtt.tls_cert:
-        raise ConfigError("mqtt.tls_key: expected mqtt.tls_cert beside it")
 
 
 def trusted_key_bytes(trust: TrustSection) -> list[bytes]:

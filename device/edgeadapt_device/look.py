@@ -97,6 +97,7 @@ class Looker:
             builds=watched.builder.builds,
             storage_errors=errors,
             storage_error_age_s=self._storage_age_s(errors, now),
+            broker=link.where,
             trouble=link.trouble,
             http=said.http if running else "",
             http_trouble=said.http_trouble,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from edgeadapt.clock import Instant
 from edgeadapt.errors import BundleError, TransportError
 from edgeadapt.patch import TrustedKeys
 from edgeadapt.wire import Status, encode, topics
-from edgeadapt_device.config import DeviceConfig, trusted_key_bytes
+from edgeadapt_device.config import DeviceConfig, MqttSection, trusted_key_bytes
 from edgeadapt_device.core import CoreView, DeviceCore
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
@@ -38,6 +39,10 @@ from edgeadapt_device.performer import Performer
 from edgeadapt_device.reporter import Reporter
 from edgeadapt_device.scored import Scored, score
 from edgeadapt_device.service.orders import Desk
+
+if TYPE_CHECKING:
+    from edgeadapt_device.io.found import FoundLink
+    from edgeadapt_device.io.mqtt import MqttLink
 
 _START_TIMEOUT_S = 60.0
 _BUILDER_STOP_S = 5.0
@@ -152,12 +157,10 @@ class Machine:
     def _open_link(self, stack: ExitStack) -> Link:
         if not self.config.mqtt.enabled:
             return NoLink()
-        from edgeadapt_device.io.mqtt import MqttLink
-
         fleet, device = self.config.device.fleet, self.config.device.name
         death = Status(epoch=self.core.epoch, online=False, bundle=self.bundle.digest)
         topic, payload = topics.up(fleet, device, "status"), encode(death)
-        link = MqttLink(
+        link = _link_class(self.config.mqtt)(
             self.config.mqtt,
             fleet=fleet,
             device=device,
@@ -264,3 +267,14 @@ class Machine:
     def view(self) -> CoreView:
         """What can be seen of the device now."""
         return self.core.view(now())
+
+
+def _link_class(mqtt: MqttSection) -> type[MqttLink] | type[FoundLink]:
+    """To the broker that is configured, or to one that is found; only what is used is loaded."""
+    if mqtt.host:
+        from edgeadapt_device.io.mqtt import MqttLink
+
+        return MqttLink
+    from edgeadapt_device.io.found import FoundLink
+
+    return FoundLink

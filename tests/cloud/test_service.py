@@ -18,10 +18,11 @@ from edgeadapt.errors import ConfigError, WireError
 from edgeadapt.patch import Patch, open_envelope
 from edgeadapt.wire import Ack, Assign, decode
 from edgeadapt.wire.topics import DeviceTopic, split
-from edgeadapt_cloud.config import CloudConfig, MqttSection
+from edgeadapt_cloud.config import AnnounceSection, CloudConfig, MqttSection
 from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.io.report import order_rollback, read_report
 from edgeadapt_cloud.service import Service
+from edgeadapt_device.io.discovery import search
 from edgeadapt_sim.broker import Broker
 from tests.cloud.fleet import BUNDLE, FLEET, KEY, TRUSTED, DeviceDouble, FixedAdapter, config
 
@@ -198,3 +199,15 @@ def test_broker_that_forgot_everything_is_told_again(broker: Broker, tmp_path: P
         with running(tmp_path / "state", settings(other.port, "cloud-told"), FixedAdapter()):
             radio.until(lambda seen: seen.assign is not None)
         radio.close()
+
+
+def test_a_service_that_announces_is_found_until_it_ends(broker: Broker, tmp_path: Path) -> None:
+    loopback = ("127.0.0.1",)
+    announce = AnnounceSection(enabled=True, addresses=loopback, interfaces=loopback)
+    made = msgspec.structs.replace(settings(broker.port, "cloud-announced"), announce=announce)
+    with running(tmp_path, made, FixedAdapter()):
+        deadline = time.monotonic() + PATIENCE_S
+        while not (own := search(FLEET, secure=False, interfaces=loopback, patience_s=2.0).own):
+            assert time.monotonic() < deadline
+        assert (own[0].addresses, own[0].port) == (loopback, broker.port)
+    assert search(FLEET, secure=False, interfaces=loopback, patience_s=0.5).own == ()

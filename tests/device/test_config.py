@@ -49,7 +49,9 @@ def test_a_number_out_of_range_names_file_key_and_range(tmp_path: Path, name: st
     ("section", "line", "words"),
     [
         ("mqtt", 'host = "broker..local"', "mqtt.host"),
-        ("mqtt", 'host = ""', "mqtt.host"),
+        ("mqtt", 'host = ""\ntls_ca = "ca.pem"', "mqtt.tls_name"),
+        ("mqtt", 'tls_name = "broker"', "mqtt.tls_ca"),
+        ("mqtt", 'interfaces = ["eth0"]', "mqtt.interfaces"),
         ("mqtt", 'host = "a b"', "mqtt.host"),
         ("mqtt", 'tls_cert = "c.pem"', "mqtt.tls_ca"),
         ("mqtt", 'tls_ca = "ca.pem"\ntls_key = "k.pem"', "mqtt.tls_cert"),

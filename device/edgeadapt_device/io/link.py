@@ -17,6 +17,11 @@ class Link(Protocol):
         ...
 
     @property
+    def where(self) -> str:
+        """Host and port of the broker; "" while there is none, or none is wanted."""
+        ...
+
+    @property
     def trouble(self) -> str:
         """Why there is no connection; "" while there is one, or none is wanted."""
         ...
@@ -35,6 +40,7 @@ class NoLink:
     """The link of a device that is configured to stay offline."""
 
     sent_bytes = 0
+    where = ""
     trouble = ""
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:

@@ -9,9 +9,11 @@ Why there is no connection is told once, when the reason changes.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ class MqttLink:
 
     Attributes:
         sent_bytes: topics and payloads that went out on a connection.
+        where: host and port of the broker.
         trouble: why there is no connection; "" while there is one, or before the first attempt ended.
     """
 
@@ -78,7 +81,7 @@ class MqttLink:
         """
         check_name(fleet, "device.fleet")
         self._inbox, self._report = inbox, report
-        self._where = f"{config.host}:{config.port}"
+        self.where = f"{config.host}:{config.port}"
         self._connected = False
         self.trouble = ""
         self.sent_bytes = 0
@@ -137,14 +140,11 @@ class MqttLink:
         self._client.loop_stop()
 
     def _secure(self, config: MqttSection) -> None:
-        try:
-            if config.username:
-                password = _first_line(Path(config.password_file)) if config.password_file else None
-                self._client.username_pw_set(config.username, password)
-            if config.tls_ca:
-                self._client.tls_set(config.tls_ca, config.tls_cert or None, config.tls_key or None)
-        except (OSError, ssl.SSLError, ValueError) as error:
-            raise ConfigError(f"mqtt: a password or TLS file cannot be used: {error}") from error
+        if config.username:
+            self._client.username_pw_set(config.username, password(config))
+        context = tls_context(config)
+        if context is not None:
+            self._client.tls_set_context(context)
 
     def _start(self, config: MqttSection) -> None:
         properties = _properties(PacketTypes.CONNECT)
@@ -178,7 +178,7 @@ class MqttLink:
         # What was out is the outbox's and comes again from the core; paho would send it a second time.
         self._client.drop_out_messages()
         if self.trouble:
-            self._tell(f"broker {self._where}: connected")
+            self._tell(f"broker {self.where}: connected")
         self._connected, self.trouble = True, ""
         limit = getattr(properties, "MaximumPacketSize", 0)
         self._inbox(Connected(limit if isinstance(limit, int) else 0))
@@ -202,7 +202,7 @@ class MqttLink:
 
     def _fail(self, reason: str) -> None:
         """Say why there is no connection, unless that was the last thing said."""
-        text = f"broker {self._where}: {reason}"
+        text = f"broker {self.where}: {reason}"
         if text != self.trouble:
             self.trouble = text
             self._tell(text)
@@ -219,8 +219,62 @@ class MqttLink:
         self._inbox(Received(topic, bytes(message.payload)))
 
 
-def _first_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8").splitlines()
+def password(config: MqttSection) -> str | None:
+    """The first line of the password file, None without one; raises ConfigError when it cannot be used."""
+    if not config.password_file:
+        return None
+    path = Path(config.password_file)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"mqtt.password_file: {path} cannot be used: {error}") from error
     if not lines:
-        raise ValueError(f"{path} is empty")
+        raise ConfigError(f"mqtt.password_file: {path} is empty")
     return lines[0]
+
+
+def tls_context(config: MqttSection) -> ssl.SSLContext | None:
+    """How to prove who answers, and who asks; None without TLS.
+
+    Raises:
+        ConfigError: a file cannot be used; names its key.
+    """
+    if not config.tls_ca:
+        return None
+    context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.broker_name = config.tls_name
+    with _naming("tls_ca", config.tls_ca):
+        context.load_verify_locations(config.tls_ca)
+    if config.tls_cert:
+        beside = f" with {config.tls_key}" if config.tls_key else ""
+        with _naming("tls_cert", config.tls_cert + beside):
+            context.load_cert_chain(config.tls_cert, config.tls_key or None)
+    return context
+
+
+@contextmanager
+def _naming(key: str, files: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        raise ConfigError(f"mqtt.{key}: {files} cannot be used: {error}") from error
+
+
+class _NamedContext(ssl.SSLContext):
+    """Asks for the certificate of `broker_name`, when there is one, whatever address was connected to."""
+
+    broker_name = ""
+
+    def wrap_socket(
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLSocket:
+        name = self.broker_name or server_hostname
+        return super().wrap_socket(
+            sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, name, session
+        )

@@ -251,7 +251,7 @@ def test_files_and_names_that_cannot_be_used_are_config_errors(tmp_path: Path) -
     (tmp_path / "empty").write_text("")
     with pytest.raises(ConfigError, match="is empty"):
         link(MqttSection(username="u", password_file=str(tmp_path / "empty")))
-    with pytest.raises(ConfigError, match="TLS"):
+    with pytest.raises(ConfigError, match=r"mqtt\.tls_ca"):
         link(MqttSection(tls_ca=str(tmp_path / "none.pem")))
     with pytest.raises(ConfigError, match="port"):
         link(MqttSection(port=0))
