@@ -73,6 +73,7 @@ class Looker:
         taken_over_s = swaps.since_s if swaps.since_s is not None else self._since_s
         source = watched.source() if watched.source is not None else None
         frame_s = swaps.frame_s if swaps.frame_s is not None else taken_over_s
+        engine = watched.builder.report
         status = DeviceStatus(
             time_s=now.wall_s,
             mono_s=now.mono_s,
@@ -82,7 +83,9 @@ class Looker:
             running=running,
             ready=core.ready,
             bundle=watched.bundle,
-            runtime=watched.config.engine.runtime,
+            runtime=f"{engine.runtime} {engine.precision}",
+            provider=engine.device,
+            fallback="; ".join(engine.refused),
             statistics=watched.config.statistics.enabled,
             source=source.state.value if source is not None else "",
             source_trouble=source.trouble if source is not None else "",

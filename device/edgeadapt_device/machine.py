@@ -129,7 +129,7 @@ class Machine:
             envelopes=envelopes,
             pending=outbox.pending(),
         )
-        self._builder = Builder(self._engine, self.post)
+        self._builder = Builder(self._engine, self.post, self.post)
         stack.callback(self._builder.stop, _BUILDER_STOP_S)
         link = self._open_link(stack)
         self._performer = Performer(

@@ -58,5 +58,25 @@ def test_a_build_that_fails_is_answered_and_the_next_one_is_done(error: Exceptio
     assert builder.builds == 2
 
 
+def test_what_the_engine_runs_on_is_told_once_and_again_when_it_changes() -> None:
+    class Moves(_Engine):
+        device = "CUDA"
+
+        @property
+        def report(self) -> EngineReport:
+            return EngineReport("none 1.0", "float32", self.device)
+
+    engine, told, ready = Moves(), list[str](), queue.SimpleQueue[int]()
+    builder = Builder(engine, lambda event, session: ready.put(event.token), told.append)
+    builder.start()
+    for token in range(3):
+        engine.device = "CPU" if token == 2 else "CUDA"
+        builder.request(token, {})
+        assert ready.get(timeout=10) == token
+    builder.stop(10.0)
+    assert told == ["engine: none 1.0, float32, on CUDA", "engine: none 1.0, float32, on CPU"]
+    assert builder.report.device == "CPU"
+
+
 def test_one_that_never_began_is_stopped_at_once() -> None:
     Builder(_Engine(), lambda event, session: None).stop(10.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -26,13 +27,18 @@ from edgeadapt_models.compile.graph.wire_walk import initializer_spans
 from edgeadapt_models.compile.tflite import TFLITE_NAME, tflite_model
 
 
-def bundle_of(manifest: Manifest, files: Mapping[str, bytes], like: Bundle) -> Bundle:
-    """A bundle of these files with the calibration and slots of another; every digest is made anew."""
-    slots = encode_tensors(dict(like.slots))
-    content = {**files, CALIBRATION_NAME: like.calibration.encode(), SLOTS_NAME: slots}
+def files_of(bundle: Bundle) -> dict[str, bytes]:
+    """Every file of a bundle, with the digest of each in the manifest made anew."""
+    slots = encode_tensors(dict(bundle.slots))
+    content = {**bundle.files, CALIBRATION_NAME: bundle.calibration.encode(), SLOTS_NAME: slots}
     digests = tuple(FileDigest(name, sha256_hex(data), len(data)) for name, data in content.items())
-    encoded = encode_manifest(msgspec.structs.replace(manifest, files=digests))
-    return Bundle.from_files({MANIFEST_NAME: encoded, **content})
+    encoded = encode_manifest(msgspec.structs.replace(bundle.manifest, files=digests))
+    return {MANIFEST_NAME: encoded, **content}
+
+
+def bundle_of(manifest: Manifest, files: Mapping[str, bytes], like: Bundle) -> Bundle:
+    """A bundle of these files with the calibration and slots of another."""
+    return Bundle.from_files(files_of(dataclasses.replace(like, manifest=manifest, files=files)))
 
 
 def with_tflite(bundle: Bundle, *, channels_last: bool = True) -> Bundle:
