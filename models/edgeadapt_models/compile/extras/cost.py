@@ -16,7 +16,7 @@ from edgeadapt.tensors import FloatArray
 
 _WARM_UP = 3
 _MIN_ROUND_S = 2e-3
-_BUDGET_S = 1.5
+_BUDGET_S = 0.5
 _MIN_ROUNDS = 7
 
 
