@@ -20,7 +20,7 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.quantise.calibrated import calibrated_params
 from edgeadapt_models.compile.quantise.graph import FloatArtifact, FloatGraph
 from edgeadapt_models.compile.quantise.int8_writes import int8_measured, int8_probe, int8_writes
-from edgeadapt_models.compile.quantise.kernels import KERNELS, Kernel, find_kernels
+from edgeadapt_models.compile.quantise.kernels import find_kernels
 from edgeadapt_models.compile.quantise.places import choose_places
 from edgeadapt_models.compile.quantise.qdq import build_graph
 from edgeadapt_models.compile.quantise.ranges import Method
@@ -65,8 +65,7 @@ def quantised_artifact(
         CompileError: nothing in the model can be int8, there are too few frames, or a tensor is not finite.
     """
     graph = FloatGraph(source)
-    kernels = find_kernels(graph)
-    kept = _kept(graph, kernels)
+    kernels, kept = find_kernels(graph)
     if not kernels:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in kept.items())
         raise CompileError(
@@ -90,21 +89,3 @@ def quantised_artifact(
     )
     files = {INT8_NAME: data, INT8_PROBE_NAME: int8_probe(graph, kernels, places, int8)}
     return QuantisedModel(files, artifact, tuple(k.node.input[1] for k in kernels.values()), kept)
-
-
-def _kept(graph: FloatGraph, kernels: Mapping[str, Kernel]) -> dict[str, str]:
-    """Weights of kernels that stay float, with the reason."""
-    reasons: dict[str, str] = {}
-    for node in graph.nodes:
-        if node.output[0] in kernels or node.op_type not in (*KERNELS, "ConvTranspose"):
-            continue
-        name = node.input[1]
-        if not graph.is_constant(name):
-            continue
-        if node.op_type not in KERNELS:
-            reasons[name] = f"no runtime has integers for {node.op_type}"
-        elif graph.writes_on(name):
-            reasons[name] = "a patch may change it"
-        else:
-            reasons[name] = f"a {node.op_type} of this form is not known"
-    return reasons

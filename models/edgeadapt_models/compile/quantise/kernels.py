@@ -5,7 +5,8 @@ then the raw kernel is quantised, and the norm layer goes into the scales and th
 it is with a norm layer that the float artifact has folded already (`FoldNorm`).
 
 What a patch may change otherwise than by a norm layer (a head, an adapter on a kernel) stays float: integers
-are the same in every generation.
+are the same in every generation. So does a head that is small beside the rest: float costs nothing there, and
+its input, the embedding, need not be rounded and cannot saturate under a patch.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.quantise.graph import FloatGraph, attribute
 
 KERNELS = ("Conv", "Gemm", "MatMul")
+SMALL_HEAD = 1 << 14
+SMALL_SHARE = 0.05
+"""A head of at most so many weights, or of at most this share of all, stays float."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,36 @@ class Kernel:
         return str(self.node.input[0])
 
 
-def find_kernels(graph: FloatGraph) -> dict[str, Kernel]:
-    """Kernels by the first output of their node, in order of execution."""
-    found = (_kernel(graph, node) for node in graph.nodes if node.op_type in KERNELS)
-    return {kernel.node.output[0]: kernel for kernel in found if kernel is not None}
+def find_kernels(graph: FloatGraph) -> tuple[dict[str, Kernel], dict[str, str]]:
+    """What becomes int8 and what does not.
+
+    Returns:
+        Kernels by the first output of their node, in order of execution; and for every other kernel the name
+        of its weights with the reason why it stays float.
+    """
+    nodes = [node for node in graph.nodes if node.op_type in (*KERNELS, "ConvTranspose")]
+    found = {node.output[0]: _kernel(graph, node) for node in nodes if node.op_type in KERNELS}
+    total = sum(kernel.weights.size for kernel in found.values() if kernel is not None)
+    kernels: dict[str, Kernel] = {}
+    kept: dict[str, str] = {}
+    for node in nodes:
+        kernel = found.get(node.output[0])
+        if kernel is None:
+            if graph.is_constant(node.input[1]):
+                kept[node.input[1]] = _reason(graph, node)
+        elif kernel.result in graph.outputs and kernel.weights.size <= max(SMALL_HEAD, SMALL_SHARE * total):
+            kept[node.input[1]] = "it makes an output and is small: float costs nothing"
+        else:
+            kernels[node.output[0]] = kernel
+    return kernels, kept
+
+
+def _reason(graph: FloatGraph, node: onnx.NodeProto) -> str:
+    if node.op_type not in KERNELS:
+        return f"no runtime has integers for {node.op_type}"
+    if graph.writes_on(node.input[1]):
+        return "a patch may change it"
+    return f"this form of {node.op_type} is not known"
 
 
 def _kernel(graph: FloatGraph, node: onnx.NodeProto) -> Kernel | None:
