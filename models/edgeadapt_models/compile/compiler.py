@@ -1,15 +1,13 @@
-"""Turn a trained torch module into a bundle: the only way that bundles are made.
+"""Turn a trained model into a bundle: the only way that bundles are made.
 
-Steps, each in a file of its own: find the norm layers (`norms`), export (`export`), locate the slots' bytes
-(`wire_walk`), add the probe (`probe`), check against torch (`parity`), measure the source data (`calibrate`),
-write the folder (`write`).
-The caller's module is never changed. The format itself is decided in `edgeadapt.bundle`.
+A model comes from torch, an exported program or an ONNX file (`source`), and is prepared (`prepare`), laid
+out (`artifact`), checked against what it was made of (`parity`), measured on source data (`calibrate`) and
+written (`write`). The caller's module or file is never changed. The format itself is decided in
+`edgeadapt.bundle`.
 """
 
 from __future__ import annotations
 
-import copy
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,59 +15,53 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from edgeadapt.bundle import (
     CALIBRATION_NAME,
     MANIFEST_NAME,
     SLOTS_NAME,
-    Artifact,
     Bundle,
-    Copy,
     FileDigest,
     InputSpec,
-    Manifest,
-    Region,
     encode_manifest,
     read_folder,
 )
 from edgeadapt.digest import sha256_hex
-from edgeadapt.errors import CompileError
-from edgeadapt.tensors import FloatArray, encode_tensors
-from edgeadapt_models.compile.calibrate import calibrate
-from edgeadapt_models.compile.check import check_calibration_data, check_outputs
-from edgeadapt_models.compile.graph.export import export_graph
-from edgeadapt_models.compile.graph.norms import NormSite, describe_modules, find_norm_sites, read_values
-from edgeadapt_models.compile.graph.probe import probe_suffix
-from edgeadapt_models.compile.graph.slots import make_slots, norm_layers
-from edgeadapt_models.compile.graph.wire_walk import initializer_spans
+from edgeadapt.tensors import encode_tensors
+from edgeadapt_models.compile.analyse.findings import Findings, FoldedLayers
+from edgeadapt_models.compile.artifact import OnnxArtifact, lay_out
+from edgeadapt_models.compile.calibrate import calibrate, classes_without_data
+from edgeadapt_models.compile.graph.place import Named
 from edgeadapt_models.compile.parity import ParityFigure, check_parity
-from edgeadapt_models.compile.runtime import to_input
+from edgeadapt_models.compile.prepare import prepare
+from edgeadapt_models.compile.reference.explicit import ExplicitReference
+from edgeadapt_models.compile.runtime import frames_to_input
+from edgeadapt_models.compile.source.draft import Draft
+from edgeadapt_models.compile.source.frames import Frames
+from edgeadapt_models.compile.source.modules import draft_module
 from edgeadapt_models.compile.write import write_folder
 
-MODEL_NAME = "model.onnx"
-PROBE_NAME = "probe.bin"
-_PARITY_IMAGES = 16
+PARITY_FRAMES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """A bundle with the figures of its parity check."""
+    """A bundle, and how it came to be.
+
+    Attributes:
+        bundle: as read back from its folder.
+        parity: figures of the parity check.
+        layers: where the norm layers are in the graph, in the manifest's order.
+        findings: the head, and what was passed over.
+        notes: for people.
+    """
 
     bundle: Bundle
     parity: tuple[ParityFigure, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Graphs:
-    """The exported files with what the manifest says of them."""
-
-    files: dict[str, bytes]
-    artifact: Artifact
-    sites: tuple[NormSite, ...]
-    base: dict[str, FloatArray]
-    embedding_dim: int
+    layers: tuple[Named, ...]
+    findings: Findings
+    notes: tuple[str, ...]
 
 
 def compile_model(
@@ -77,21 +69,21 @@ def compile_model(
     *,
     name: str,
     classes: Sequence[str],
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     calibration_images: npt.NDArray[np.uint8],
-    calibration_labels: npt.NDArray[np.integer],
+    calibration_labels: npt.NDArray[np.integer] | None,
     out: Path,
 ) -> Bundle:
-    """Compile `module` and write the bundle to the folder `out`.
+    """Compile a torch module and write the bundle to the folder `out`.
 
     Args:
-        module: forward takes float32 [N, C, H, W] in [0, 1] and returns (logits [N, K], embedding [N, D]);
-            it has BatchNorm or LayerNorm modules. It is compiled as in eval mode, on the CPU.
+        module: forward takes float32 [N, C, H, W] in [0, 1] and returns logits [N, K], or (logits, embedding
+            [N, D]). It is compiled as in eval mode, on the CPU.
         name: name of the bundle.
         classes: K class names.
         input_shape: (C, H, W).
         calibration_images: uint8 [N, H, W, C] of the split that the model was fitted on; a few thousand.
-        calibration_labels: [N] integers in 0..K-1; every class must occur.
+        calibration_labels: [N] integers in 0..K-1; None when they are not known.
         out: the folder; a bundle that is there is replaced whole.
 
     Returns:
@@ -100,94 +92,93 @@ def compile_model(
     Raises:
         CompileError: the model or the data is not as needed; says what was found. `out` is then untouched.
     """
-    return compile_with_report(
-        module,
-        name=name,
-        classes=classes,
-        input_shape=input_shape,
-        calibration_images=calibration_images,
-        calibration_labels=calibration_labels,
-        out=out,
-    ).bundle
+    data = Frames(calibration_images, calibration_labels)
+    spec = InputSpec(tuple(input_shape))
+    return compile_module(module, name=name, classes=classes, spec=spec, data=data, out=out).bundle
 
 
-def compile_with_report(
+def compile_module(
     module: nn.Module,
     *,
     name: str,
     classes: Sequence[str],
-    input_shape: tuple[int, int, int],
-    calibration_images: npt.NDArray[np.uint8],
-    calibration_labels: npt.NDArray[np.integer],
+    spec: InputSpec,
+    data: Frames,
     out: Path,
+    folded: FoldedLayers = "auto",
 ) -> Compilation:
-    """As `compile_model`, with the parity figures."""
-    check_calibration_data(calibration_images, calibration_labels, input_shape, len(classes))
-    reference = _reference(module)
-    x = to_input(calibration_images[:_PARITY_IMAGES])
-    graphs = _export(reference, x, len(classes))
-    manifest = _manifest(graphs, name, tuple(classes), input_shape)
-    parity = check_parity(
-        reference, graphs.sites, graphs.base, graphs.files, graphs.artifact, manifest.norm_layers, x
+    """As `compile_model`, for any input, with all that is known of the result."""
+    data.check(spec, len(classes))
+    x = parity_inputs(spec, data)
+    draft = draft_module(module, spec, x, classes=len(classes))
+    return compile_draft(draft, name=name, classes=classes, data=data, out=out, folded=folded)
+
+
+def compile_draft(
+    draft: Draft,
+    *,
+    name: str,
+    classes: Sequence[str],
+    data: Frames,
+    out: Path,
+    folded: FoldedLayers = "auto",
+) -> Compilation:
+    """Compile a model from any source.
+
+    Args:
+        draft: the model.
+        name: name of the bundle.
+        classes: K class names.
+        data: frames of the split that the model was fitted on, with or without labels.
+        out: the folder; a bundle that is there is replaced whole.
+        folded: which layers without a norm layer of their own to use.
+
+    Raises:
+        CompileError: the model or the data is not as needed; says what was found. `out` is then untouched.
+    """
+    data.check(draft.spec, len(classes))
+    x = parity_inputs(draft.spec, data)
+    prepared = prepare(draft, x, classes=len(classes), folded=folded)
+    made = lay_out(prepared, draft.spec, data, name=name, classes=classes)
+    parity = _check(made, prepared.layers, draft, x)
+    notes = [*prepared.notes]
+    missing = classes_without_data(data.labels, len(classes))
+    if missing:
+        notes.append(
+            f"prototypes of {missing} of {len(classes)} classes are from the model's own predictions"
+        )
+    calibration = calibrate(made.source, made.manifest, data.labels)
+    _write(made, calibration.encode(), out)
+    return Compilation(read_folder(out), parity, prepared.layers, prepared.findings, tuple(notes))
+
+
+def parity_inputs(spec: InputSpec, data: Frames) -> npt.NDArray[np.float32]:
+    """The first of the source data as a model takes them: float32 [N, *shape]."""
+    return frames_to_input(spec, data.frames[:PARITY_FRAMES])
+
+
+def _check(
+    made: OnnxArtifact, layers: Sequence[Named], draft: Draft, x: npt.NDArray[np.float32]
+) -> tuple[ParityFigure, ...]:
+    manifest = made.manifest
+    explicit = ExplicitReference(made.model, layers, made.plans, manifest.norm_layers, made.base)
+    return check_parity(
+        manifest.artifacts[0],
+        made.files,
+        manifest.norm_layers,
+        manifest.slots,
+        made.base,
+        (draft.reference, explicit),
+        x,
     )
-    probe_model = graphs.files[MODEL_NAME] + graphs.files[PROBE_NAME]
-    calibration = calibrate(probe_model, manifest, calibration_images, calibration_labels)
+
+
+def _write(made: OnnxArtifact, calibration: bytes, out: Path) -> None:
     files = {
-        **graphs.files,
-        CALIBRATION_NAME: calibration.encode(),
-        SLOTS_NAME: encode_tensors(graphs.base),
+        **made.files,
+        CALIBRATION_NAME: calibration,
+        SLOTS_NAME: encode_tensors(made.base),
     }
     digests = tuple(FileDigest(file, sha256_hex(data), len(data)) for file, data in sorted(files.items()))
-    files[MANIFEST_NAME] = encode_manifest(msgspec.structs.replace(manifest, files=digests))
+    files[MANIFEST_NAME] = encode_manifest(msgspec.structs.replace(made.manifest, files=digests))
     write_folder(files, out)
-    return Compilation(read_folder(out), parity)
-
-
-def _reference(module: nn.Module) -> nn.Module:
-    """A frozen copy in eval mode on the CPU."""
-    try:
-        return copy.deepcopy(module).cpu().eval().requires_grad_(False)
-    except (RuntimeError, TypeError, ValueError, AttributeError, pickle.PickleError) as error:
-        raise CompileError(
-            f"the model cannot be copied: {type(error).__name__}: {error}; give a plain torch module, not "
-            "TorchScript (torch.jit), whose lazy layers have run once; "
-            f"found: {describe_modules(module)}"
-        ) from error
-
-
-def _export(module: nn.Module, x: FloatArray, classes: int) -> _Graphs:
-    example = torch.from_numpy(x)
-    embedding_dim, inputs = check_outputs(module, example, classes)
-    sites = find_norm_sites(module, inputs)
-    base = read_values(module, sites)
-    model = export_graph(module, example, sites, base)
-    data: bytes = model.SerializeToString(deterministic=True)
-    files = {MODEL_NAME: data, PROBE_NAME: probe_suffix(model, sites)}
-    writes = _writes(data, base)
-    artifact = Artifact("onnxruntime", MODEL_NAME, PROBE_NAME, writes, tuple("input" for _ in sites))
-    return _Graphs(files, artifact, sites, base, embedding_dim)
-
-
-def _writes(model: bytes, base: dict[str, FloatArray]) -> tuple[Copy, ...]:
-    """Locate every slot; what lies there must be its base value."""
-    spans = initializer_spans(model)
-    for name, value in base.items():
-        span = spans.get(name)
-        if span is None or model[span.offset : span.end] != value.astype("<f4").tobytes():
-            raise CompileError(f"slot {name!r} is not stored in the exported model as it should be")
-    return tuple(Copy(name, Region(spans[name].offset, value.shape)) for name, value in base.items())
-
-
-def _manifest(
-    graphs: _Graphs, name: str, classes: tuple[str, ...], input_shape: tuple[int, int, int]
-) -> Manifest:
-    return Manifest(
-        name=name,
-        classes=classes,
-        input=InputSpec(input_shape),
-        embedding_dim=graphs.embedding_dim,
-        slots=make_slots(graphs.sites, graphs.base),
-        norm_layers=norm_layers(graphs.sites),
-        artifacts=(graphs.artifact,),
-        files=(),
-    )

@@ -1,27 +1,22 @@
-"""Check a bundle's graphs against torch: the base, and a random patch of every slot.
+"""Check an artifact against what is known of the model: the base, and a random patch of every norm slot.
 
-Each comparison is the largest absolute difference over the largest magnitude (at least 1) of torch's answer,
-over a batch of several images and a batch of one. It must not exceed `TOLERANCE`. The probe's moments are
-compared with those of the tensors that torch's norm layers receive. A layer in the wrong order, an offset
-that points to another tensor, or a value that the exporter shared or froze shows here.
+References are torch, the file that was given, and the graph written out (`reference`). Each comparison is the
+largest absolute difference over the largest magnitude (at least 1) of what is expected, over a batch of
+several inputs and a batch of one. It must not exceed `TOLERANCE`. A layer in the wrong order, an offset that
+points to another tensor, or a value that the exporter shared or froze shows here.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import nn
 
-from edgeadapt.bundle import Artifact, NormLayer, SlotValues, materialise
+from edgeadapt.bundle import Artifact, NormLayer, Slot, SlotValues, materialise
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.graph.export import OUTPUTS
-from edgeadapt_models.compile.graph.norms import NormSite, record_norm_inputs, write_values
-from edgeadapt_models.compile.graph.probe import PROBE_OUTPUTS
+from edgeadapt_models.compile.reference.base import Reference
 from edgeadapt_models.compile.runtime import Runner
 
 TOLERANCE = 1e-4
@@ -35,102 +30,83 @@ class ParityFigure:
     """One comparison.
 
     Attributes:
+        against: the reference's title.
         values: "base" or "patch".
         graph: "fast" or "probe".
         output: name of the output.
         difference: largest absolute difference, relative to the largest magnitude (at least 1).
     """
 
+    against: str
     values: str
     graph: str
     output: str
     difference: float
 
 
-def random_patch(base: SlotValues) -> dict[str, FloatArray]:
-    """A seeded disturbance of every slot, of about a quarter of its magnitude; variances stay positive."""
+def random_patch(slots: Sequence[Slot], base: SlotValues) -> dict[str, FloatArray]:
+    """A seeded disturbance of every norm slot, of about a fifth of its magnitude; variances stay positive."""
     rng = np.random.default_rng(_PATCH_SEED)
     patch: dict[str, FloatArray] = {}
-    for name, value in base.items():
+    for slot in slots:
+        if not slot.kind.startswith("norm_"):
+            continue
+        value = base[slot.name]
         noise = rng.standard_normal(value.shape)
-        is_variance = name.endswith(".running_var")
-        moved = value * np.exp(0.3 * noise) if is_variance else value + 0.2 * (0.1 + np.abs(value)) * noise
-        patch[name] = moved.astype(np.float32)
+        factor = value * np.exp(0.3 * noise)
+        moved = factor if slot.kind == "norm_var" else value + 0.2 * (0.1 + np.abs(value)) * noise
+        patch[slot.name] = moved.astype(np.float32)
     return patch
 
 
 def check_parity(
-    module: nn.Module,
-    sites: tuple[NormSite, ...],
-    base: SlotValues,
-    files: Mapping[str, bytes],
     artifact: Artifact,
+    files: Mapping[str, bytes],
     layers: Sequence[NormLayer],
+    slots: Sequence[Slot],
+    base: SlotValues,
+    references: Sequence[Reference],
     x: FloatArray,
+    *,
+    tolerance: float = TOLERANCE,
 ) -> tuple[ParityFigure, ...]:
-    """Compare both graphs with torch.
+    """Compare both graphs of an ONNX artifact with every reference.
 
     Args:
-        module: the torch module, in eval mode.
-        sites: its norm layers in order of execution.
-        base: the base value of every slot.
-        files: the bundle's files.
         artifact: the artifact to check.
-        layers: the same norm layers, as the manifest has them.
-        x: float32 [N, C, H, W].
+        files: its files.
+        layers: the bundle's norm layers.
+        slots: the bundle's slots.
+        base: the base value of every slot.
+        references: what to compare with; those that know nothing of some values are passed over.
+        x: float32 [N, *shape].
+        tolerance: largest difference allowed.
 
     Raises:
-        CompileError: a difference exceeds `TOLERANCE`; lists every such figure.
+        CompileError: a difference exceeds `tolerance`; lists every such figure.
     """
     figures: list[ParityFigure] = []
-    for label, patch in (("base", dict[str, FloatArray]()), ("patch", random_patch(base))):
-        reference = copy.deepcopy(module)
-        write_values(reference, patch)
+    for label, patch in (("base", dict[str, FloatArray]()), ("patch", random_patch(slots, base))):
         fast = materialise(files[artifact.file], artifact, layers, patch, base)
         for graph, model in (("fast", fast), ("probe", fast + files[artifact.probe_suffix])):
             runner = Runner(model)
-            differences: dict[str, float] = {}
+            worst: dict[tuple[str, str], float] = {}
             for batch in (x, x[:1]):
-                expected, actual = _torch_outputs(reference, sites, batch), runner.run(batch)
-                for name in runner.outputs:
-                    worst = _difference(expected[name], actual[name])
-                    differences[name] = float(np.maximum(differences.get(name, 0.0), worst))  # keeps NaN
-            figures += [ParityFigure(label, graph, *item) for item in differences.items()]
-    _refuse_mismatch(figures)
+                actual = runner.run(batch)
+                for reference in references:
+                    for name, found in reference.differences(actual, batch, patch).items():
+                        key = reference.title, name
+                        worst[key] = float(np.maximum(worst.get(key, 0.0), found))  # keeps NaN
+            figures += [ParityFigure(key[0], label, graph, key[1], value) for key, value in worst.items()]
+    _refuse_mismatch(figures, tolerance)
     return tuple(figures)
 
 
-def _refuse_mismatch(figures: list[ParityFigure]) -> None:
-    bad = [figure for figure in figures if not figure.difference <= TOLERANCE]
+def _refuse_mismatch(figures: list[ParityFigure], tolerance: float) -> None:
+    bad = [figure for figure in figures if not figure.difference <= tolerance]
     if bad:
-        listed = ", ".join(f"{f.values}/{f.graph}/{f.output} {f.difference:.3g}" for f in bad)
+        listed = ", ".join(f"{f.against}/{f.values}/{f.graph}/{f.output} {f.difference:.3g}" for f in bad)
         raise CompileError(
-            f"the compiled model differs from torch by more than {TOLERANCE:g} "
+            f"the compiled model differs from what it was made of by more than {tolerance:g} "
             f"of the largest magnitude: {listed}"
         )
-
-
-def _torch_outputs(module: nn.Module, sites: tuple[NormSite, ...], x: FloatArray) -> dict[str, FloatArray]:
-    outputs, inputs = record_norm_inputs(module, torch.from_numpy(x))
-    arrays = [tensor.numpy() for _, tensor in inputs]
-    mean, mean_square = (
-        np.concatenate(
-            [
-                (a.astype(np.float64) ** power).mean(axis=s.reduce_axes)
-                for a, s in zip(arrays, sites, strict=True)
-            ],
-            axis=1,
-        ).astype(np.float32)
-        for power in (1, 2)
-    )
-    values = [*(output.numpy() for output in outputs), mean, mean_square]
-    return dict(zip((*OUTPUTS, *PROBE_OUTPUTS), values, strict=True))
-
-
-def _difference(expected: FloatArray, actual: FloatArray) -> float:
-    """NaN where either is not finite, infinity where the shapes differ."""
-    if expected.shape != actual.shape:
-        return float("inf")
-    if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
-        return float("nan")
-    return float(np.abs(expected - actual).max() / max(1.0, float(np.abs(expected).max())))

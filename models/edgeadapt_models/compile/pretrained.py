@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from edgeadapt.bundle import InputSpec
 from edgeadapt.errors import ConfigError
-from edgeadapt_models.compile.compiler import Compilation, compile_with_report
+from edgeadapt_models.compile.compiler import Compilation, compile_module
+from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.data import load
-from edgeadapt_models.train.split import Labelled, split
+from edgeadapt_models.train.split import split
 from edgeadapt_models.zoo import load_pretrained, weights_card
 
 CALIBRATION_IMAGES = 4000
-_SAMPLE_SEED = 0
 
 
 def compile_pretrained(
@@ -35,20 +34,12 @@ def compile_pretrained(
     dataset = load(card.recipe.dataset, root=root)
     if dataset.classes != card.classes:
         raise ConfigError(f"data set {dataset.name!r} does not have the classes that {name!r} was trained on")
-    sample = draw(split(dataset).fit, images)
-    return compile_with_report(
+    fit = split(dataset).fit
+    return compile_module(
         load_pretrained(name),
         name=name,
         classes=card.classes,
-        input_shape=(card.channels, card.height, card.width),
-        calibration_images=sample.images,
-        calibration_labels=sample.labels,
+        spec=InputSpec((card.channels, card.height, card.width)),
+        data=Frames(fit.images, fit.labels).sample(images),
         out=out,
     )
-
-
-def draw(source: Labelled, count: int) -> Labelled:
-    """`count` of the images (all, if there are fewer), without replacement, the same ones every time."""
-    total = len(source.labels)
-    chosen = np.random.default_rng(_SAMPLE_SEED).permutation(total)[:count]
-    return Labelled(source.images[chosen], source.labels[chosen])

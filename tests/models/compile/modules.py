@@ -82,6 +82,14 @@ class LogitsOnly(Twins):
         return super().forward(x)[0]
 
 
+class Named(Twins):
+    """Returns its outputs by name."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """{"logits": [N, 10]}."""
+        return {"logits": super().forward(x)[0]}
+
+
 class SpatialEmbedding(Twins):
     """Its embedding is no matrix."""
 
@@ -172,6 +180,48 @@ class Synchronised(Twins):
     def __init__(self) -> None:
         super().__init__()
         self.norm1 = nn.SyncBatchNorm(4)
+
+
+class ByShape(Twins):
+    """Python control flow on a shape, which the tracer takes for a value and the newer exporter does not."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(logits, embedding)."""
+        if x.shape[2] != 28:
+            raise ValueError("28 rows are expected")
+        return super().forward(x)
+
+
+class _Handwritten(nn.Module):
+    """LayerNorm over the channels of [N, C, H, W] with parameters of its own, in elementary operators."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.linspace(0.5, 1.5, channels))
+        self.beta = nn.Parameter(torch.linspace(-1, 1, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        spread = torch.sqrt((centred**2).mean(1, keepdim=True) + 1e-5)
+        return self.gamma[:, None, None] * (centred / spread) + self.beta[:, None, None]
+
+
+class Handwritten(Twins):
+    """A norm layer that is no module of torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = _Handwritten(4)  # type: ignore[assignment]
+
+
+class Functional(Twins):
+    """A norm without parameters among the BatchNorms."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(logits, embedding)."""
+        y = nn.functional.instance_norm(self.norm1(self.conv(x)))
+        embedding = self.norm2(self.mix(y.relu())).mean(dim=(2, 3))
+        return self.head(embedding), embedding
 
 
 class WithoutStatistics(Twins):

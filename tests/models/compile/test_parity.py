@@ -6,46 +6,53 @@ import msgspec
 import pytest
 import torch
 
-from edgeadapt.bundle import Artifact, Bundle, Copy
+from edgeadapt.bundle import Artifact, Bundle
 from edgeadapt.errors import CompileError
 from edgeadapt_models.compile import ParityFigure, tiny_images, tiny_module
-from edgeadapt_models.compile.graph.norms import find_norm_sites, read_values, record_norm_inputs
-from edgeadapt_models.compile.parity import TOLERANCE, check_parity
+from edgeadapt_models.compile.parity import TOLERANCE, check_parity, random_patch
+from edgeadapt_models.compile.reference.torch_module import TorchReference
 from edgeadapt_models.compile.runtime import to_input
 from edgeadapt_models.compile.tiny import TinyNet
 
 
 def check(module: TinyNet, bundle: Bundle, artifact: Artifact) -> tuple[ParityFigure, ...]:
     x = to_input(tiny_images(4, seed=2)[0])
-    sites = find_norm_sites(module, record_norm_inputs(module, torch.from_numpy(x))[1])
+    manifest = bundle.manifest
+    reference = TorchReference(module, lambda batch: batch)
     return check_parity(
-        module, sites, read_values(module, sites), bundle.files, artifact, bundle.manifest.norm_layers, x
+        artifact, bundle.files, manifest.norm_layers, manifest.slots, bundle.slots, (reference,), x
     )
 
 
 def test_a_right_graph_passes(bundles: dict[str, Bundle]) -> None:
     figures = check(tiny_module(0), bundles["batch"], bundles["batch"].artifact("onnxruntime"))
-    assert len(figures) == 12
-    assert {(figure.values, figure.graph) for figure in figures} == {
-        ("base", "fast"),
-        ("base", "probe"),
-        ("patch", "fast"),
-        ("patch", "probe"),
-    }
+    assert [(figure.values, figure.graph, figure.output) for figure in figures] == [
+        (values, graph, output)
+        for values in ("base", "patch")
+        for graph in ("fast", "probe")
+        for output in ("logits", "embedding")
+    ]
     assert max(figure.difference for figure in figures) <= TOLERANCE
+
+
+def test_the_patch_moves_every_slot_and_keeps_variances_positive(bundles: dict[str, Bundle]) -> None:
+    bundle = bundles["batch"]
+    patch = random_patch(bundle.manifest.slots, bundle.slots)
+    assert patch.keys() == bundle.slots.keys()
+    for slot in bundle.manifest.slots:
+        assert (patch[slot.name] != bundle.slots[slot.name]).any()
+        assert slot.kind != "norm_var" or patch[slot.name].min() > 0
 
 
 def test_swapped_offsets_show_under_a_patch(bundles: dict[str, Bundle]) -> None:
     artifact = bundles["batch"].artifact("onnxruntime")
     first, second, *others = artifact.writes
-    assert isinstance(first, Copy)
-    assert isinstance(second, Copy)
     swapped = (
-        msgspec.structs.replace(first, slot=second.slot),
-        msgspec.structs.replace(second, slot=first.slot),
+        msgspec.structs.replace(first, slot=second.slot),  # type: ignore[union-attr]
+        msgspec.structs.replace(second, slot=first.slot),  # type: ignore[union-attr]
         *others,
     )
-    with pytest.raises(CompileError, match=r"patch/fast/logits [\d.e+]+") as caught:
+    with pytest.raises(CompileError, match=r"torch/patch/fast/logits [\d.e+]+") as caught:
         check(tiny_module(0), bundles["batch"], msgspec.structs.replace(artifact, writes=swapped))
     assert "base/" not in str(caught.value)
 
@@ -53,8 +60,8 @@ def test_swapped_offsets_show_under_a_patch(bundles: dict[str, Bundle]) -> None:
 def test_other_weights_show(bundles: dict[str, Bundle]) -> None:
     module = tiny_module(0)
     with torch.no_grad():
-        module.conv1.weight.mul_(1 + 2e-3)
-    with pytest.raises(CompileError, match="base/probe/probe_mean_square"):
+        module.conv1.weight.mul_(1 + 5e-3)
+    with pytest.raises(CompileError, match="torch/base/fast/embedding"):
         check(module, bundles["batch"], bundles["batch"].artifact("onnxruntime"))
 
 

@@ -103,4 +103,7 @@ def describe(model: onnx.ModelProto) -> str:
 
 def _nothing(model: onnx.ModelProto, unusable: Sequence[Unusable]) -> str:
     reasons = "".join(f"; {entry.operator} ({entry.node}): {entry.reason}" for entry in unusable)
-    return f"no layer of this model can be adapted{reasons}; found: {describe(model)}"
+    return (
+        "no norm layer and no convolution of this model can be adapted (the classifier head is left to the "
+        f"cloud){reasons}; found: {describe(model)}"
+    )

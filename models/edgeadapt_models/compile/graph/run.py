@@ -45,19 +45,23 @@ def run_graph(
         feeds: the inputs.
         wanted: names of tensors; None for every node's outputs.
 
+    Returns:
+        What is wanted, and the inputs.
+
     Raises:
         CompileError: the runtime refuses the model or fails on the input.
     """
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
-    names = list(wanted) if wanted is not None else [n for node in model.graph.node for n in node.output if n]
+    every = (name for node in model.graph.node for name in node.output if name)
+    names = [name for name in (every if wanted is None else wanted) if name not in feeds]
     listed = {output.name for output in model.graph.output}
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in listed)
     try:
         session = onnxruntime.InferenceSession(
             shown.SerializeToString(), quiet_options(optimise=False), providers=["CPUExecutionProvider"]
         )
-        return dict(zip(names, session.run(names, feeds), strict=True))
+        return {**feeds, **dict(zip(names, session.run(names, feeds), strict=True))}
     except RUNTIME_ERRORS as error:
         shapes = ", ".join(str(value.shape) for value in feeds.values())
         raise CompileError(

@@ -11,43 +11,51 @@ A variance of 0 is a channel that is constant on the source data; epsilon keeps 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 
 from edgeadapt.bundle import NormLayer, Slot
 from edgeadapt.bundle.manifest import SlotKind
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.graph.norms import NormSite
+from edgeadapt_models.compile.analyse.sites import NormSite
+from edgeadapt_models.compile.graph.place import Named
+
+CHANNEL_EPSILON = 1e-5
+"""Of folded layers, whose own epsilon went with their norm layer."""
 
 
-def norm_layers(sites: tuple[NormSite, ...]) -> tuple[NormLayer, ...]:
+def norm_layers(found: Iterable[Named]) -> tuple[NormLayer, ...]:
     """The manifest's norm layers, in order of execution, with their places in the probe vector."""
     layers: list[NormLayer] = []
     offset = 0
-    for site in sites:
-        names = {kind.removeprefix("norm_"): name for kind, name in site.slots}
-        layers.append(NormLayer(site.path, site.kind, site.channels, site.epsilon, offset, **names))
+    for entry in found:
+        site = entry.site
+        names = {kind.removeprefix("norm_"): name for kind, name in entry.slots}
+        epsilon = site.epsilon if isinstance(site, NormSite) else CHANNEL_EPSILON
+        layers.append(NormLayer(entry.name, site.kind, site.channels, epsilon, offset, **names))
         offset += site.channels
     return tuple(layers)
 
 
-def make_slots(sites: tuple[NormSite, ...], values: dict[str, FloatArray]) -> tuple[Slot, ...]:
+def make_slots(found: Iterable[Named], values: Mapping[str, FloatArray]) -> tuple[Slot, ...]:
     """One slot per norm tensor, with bounds from the base values.
 
     Raises:
         CompileError: a base value is NaN or infinite, or a variance is negative.
     """
     slots: list[Slot] = []
-    for site in sites:
-        spread = max((_spread(values[name]) for kind, name in site.slots if kind == "norm_var"), default=0.0)
-        for kind, name in site.slots:
+    for entry in found:
+        spread = max((_spread(values[name]) for kind, name in entry.slots if kind == "norm_var"), default=0.0)
+        for kind, name in entry.slots:
             value = values[name]
             if not np.isfinite(value).all():
                 raise CompileError(f"{name} holds NaN or infinity: the model is broken or untrained")
             lower, upper = _bounds(kind, value, spread)
             if value.min() < lower:
                 raise CompileError(f"{name} holds {value.min()}, below {lower}")
-            slots.append(Slot(name, kind, site.path, (site.channels,), lower, upper))
+            slots.append(Slot(name, kind, entry.name, (entry.site.channels,), lower, upper))
     return tuple(slots)
 
 

@@ -33,7 +33,7 @@ def tidy(model: onnx.ModelProto) -> tuple[str, ...]:
         CompileError: an opset that is not supported, control flow, operators of a runtime's own, sparse
             constants, or weights of NaN; names what was found and the fix.
     """
-    _check_opset(model)
+    check_opset(model)
     if model.functions:
         model.CopyFrom(onnx.inliner.inline_local_functions(model))
     graph = model.graph
@@ -57,7 +57,8 @@ def tidy(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_opset(model: onnx.ModelProto) -> None:
+def check_opset(model: onnx.ModelProto) -> None:
+    """Raise CompileError unless the model is of a supported opset."""
     version = opset(model)
     if version not in OPSETS:
         raise CompileError(

@@ -1,0 +1,115 @@
+"""The ONNX artifact: slots placed, bytes laid out, writes located, and what the manifest says of it all.
+
+The base of folded layers is measured: their statistics are the source's moments of their raw output, with a
+scale and bias that undo them, so that the base changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from edgeadapt.bundle import Artifact, InputSpec, Manifest, NormLayer
+from edgeadapt.tensors import FloatArray
+from edgeadapt_models.compile.analyse.sites import FoldedSite, NormSite
+from edgeadapt_models.compile.calibrate import Moments, Source, measure
+from edgeadapt_models.compile.graph.locate import locate
+from edgeadapt_models.compile.graph.place import AffinePlan, Named, Plan, place
+from edgeadapt_models.compile.graph.probe import Measured, probe_suffix
+from edgeadapt_models.compile.graph.slots import make_slots, norm_layers
+from edgeadapt_models.compile.prepare import Prepared
+from edgeadapt_models.compile.source.frames import Frames
+
+Vector: TypeAlias = npt.NDArray[np.float64]
+
+MODEL_NAME = "model.onnx"
+PROBE_NAME = "probe.bin"
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxArtifact:
+    """A laid out model.
+
+    Attributes:
+        model: the graph; slots are initializers of their own.
+        plans: what is written where.
+        files: the model and the probe suffix.
+        manifest: complete but for the digests of files.
+        base: the base value of every slot.
+        source: what the model says of the source data.
+    """
+
+    model: onnx.ModelProto
+    plans: tuple[Plan, ...]
+    files: Mapping[str, bytes]
+    manifest: Manifest
+    base: Mapping[str, FloatArray]
+    source: Source
+
+
+def lay_out(
+    prepared: Prepared, spec: InputSpec, data: Frames, *, name: str, classes: Sequence[str]
+) -> OnnxArtifact:
+    """Lay a prepared graph out as an artifact; the graph is not changed.
+
+    Raises:
+        CompileError: a base value is not finite, or the model's outputs are not.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(prepared.model)
+    plans = place(model, prepared.layers)
+    raw: bytes = model.SerializeToString(deterministic=True)
+    probe = probe_suffix(model, [Measured.of(layer.site) for layer in prepared.layers])
+    layers = norm_layers(prepared.layers)
+    manifest = Manifest(name, tuple(classes), spec, prepared.embedding_dim, (), layers, (), ())
+    source = measure(raw + probe, manifest, data)
+    base = _base(model, prepared.layers, layers, plans, source.moments)
+    writes = locate(model, raw, plans, base)
+    measured = tuple(_place(layer) for layer in prepared.layers)
+    artifact = Artifact("onnxruntime", MODEL_NAME, PROBE_NAME, writes, measured)
+    slots = make_slots(prepared.layers, base)
+    complete = Manifest(name, tuple(classes), spec, prepared.embedding_dim, slots, layers, (artifact,), ())
+    return OnnxArtifact(model, plans, {MODEL_NAME: raw, PROBE_NAME: probe}, complete, base, source)
+
+
+def _place(layer: Named) -> Literal["input", "output"]:
+    return "output" if isinstance(layer.site, FoldedSite) else "input"
+
+
+def _base(
+    model: onnx.ModelProto,
+    found: Sequence[Named],
+    layers: Sequence[NormLayer],
+    plans: Sequence[Plan],
+    moments: Moments,
+) -> dict[str, FloatArray]:
+    """Base values of all norm slots."""
+    base: dict[str, FloatArray] = {}
+    affine = {plan.layer: plan for plan in plans if isinstance(plan, AffinePlan)}
+    for entry, layer in zip(found, layers, strict=True):
+        if isinstance(entry.site, NormSite):
+            base.update(entry.base)
+            continue
+        part = slice(layer.probe_offset, layer.probe_offset + layer.channels)
+        # Rounded first: what is stored must undo what is stored.
+        mean, var = (m[part].astype(np.float32).astype(np.float64) for m in (moments.mean, moments.var))
+        gain: Vector = np.ones(layer.channels)
+        shift: Vector = np.zeros(layer.channels)
+        if entry.name in affine:
+            plan = affine[entry.name]
+            gain, shift = _held(model, plan.scale), _held(model, plan.shift)
+        values = (gain * np.sqrt(var + layer.epsilon), shift + gain * mean, mean, var)
+        names = (layer.scale, layer.bias, layer.mean, layer.var)
+        base.update((n, v.astype(np.float32)) for n, v in zip(names, values, strict=True))
+    return base
+
+
+def _held(model: onnx.ModelProto, name: str) -> Vector:
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    return np.asarray(numpy_helper.to_array(tensor), dtype=np.float64).reshape(-1)

@@ -1,0 +1,93 @@
+"""The ONNX file as it was given, run as it is: what its owner trusts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgeadapt.bundle import SlotValues
+from edgeadapt.tensors import FloatArray
+from edgeadapt_models.compile.graph.inputs import GivenInput, Layout, Preprocessing
+from edgeadapt_models.compile.graph.outputs import LOGITS
+from edgeadapt_models.compile.graph.run import run_graph
+from edgeadapt_models.compile.reference.base import relative_difference
+
+_SQUASHED = ("Softmax", "LogSoftmax", "Sigmoid")
+
+
+class FileReference:
+    """The original graph, fed by numpy one input at a time: a fixed batch axis does not matter."""
+
+    title = "the given file"
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        given: GivenInput,
+        layout: Layout,
+        wanted: Preprocessing,
+        output: str,
+    ) -> None:
+        """`output` is the tensor of `model` that holds the logits or what was made of them."""
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        self._given, self._layout, self._wanted, self._output = given, layout, wanted, output
+        self._squash = _squash(model, output)
+
+    def differences(
+        self, actual: Mapping[str, FloatArray], x: FloatArray, values: SlotValues
+    ) -> dict[str, float]:
+        """Of the logits, at base values; where the file ends in a squashing function, of what it returns."""
+        if values:
+            return {}
+        expected = np.concatenate([self._run(x[i : i + 1]) for i in range(len(x))])
+        return {LOGITS: relative_difference(expected, _squashed(actual[LOGITS], self._squash))}
+
+    def run_once(self, x: FloatArray) -> dict[str, npt.NDArray[Any]]:
+        """Every tensor of the file for one input float32 [1, *shape]."""
+        names = [name for node in self._model.graph.node for name in node.output if name]
+        return run_graph(self._model, {self._given.name: self._feed(x)}, dict.fromkeys(names))
+
+    def _run(self, x: FloatArray) -> npt.NDArray[Any]:
+        found = run_graph(self._model, {self._given.name: self._feed(x)}, [self._output])[self._output]
+        return found.reshape(found.shape[:2]).astype(np.float32)
+
+    def _feed(self, x: FloatArray) -> npt.NDArray[Any]:
+        """What the file takes: preprocessed, in its own layout and type."""
+        return feed(x, self._given, self._layout, self._wanted)
+
+
+def feed(x: FloatArray, given: GivenInput, layout: Layout, wanted: Preprocessing) -> npt.NDArray[Any]:
+    """Inputs [N, *shape] as a file takes them: preprocessed, in its own layout and type."""
+    kind = onnx.helper.tensor_dtype_to_np_dtype(given.kind)
+    chosen = Preprocessing(scale=255.0) if kind == np.uint8 and wanted == Preprocessing() else wanted
+    if x.ndim == 4 and chosen != Preprocessing():
+        gain, offset = (np.array(v, np.float32)[:, None, None] for v in chosen.factors(x.shape[1]))
+        x = x * gain + offset
+    turned = x.transpose(0, 2, 3, 1) if layout == "NHWC" and x.ndim == 4 else x
+    rounded = np.rint(turned) if kind == np.uint8 else turned
+    return np.ascontiguousarray(rounded, dtype=kind)
+
+
+def _squash(model: onnx.ModelProto, output: str) -> str:
+    """The squashing function that `output` ends in, "" for none."""
+    makers = {node.output[0]: node for node in model.graph.node}
+    node = makers.get(output)
+    while node is not None and node.op_type in ("Identity", "Flatten", "Reshape", "Squeeze", "Cast"):
+        node = makers.get(node.input[0])
+    return node.op_type if node is not None and node.op_type in _SQUASHED else ""
+
+
+def _squashed(logits: FloatArray, squash: str) -> npt.NDArray[np.float64]:
+    values = logits.astype(np.float64)
+    if squash == "Sigmoid":
+        return np.asarray(1.0 / (1.0 + np.exp(-values)))
+    if squash in ("Softmax", "LogSoftmax"):
+        shifted = values - values.max(axis=1, keepdims=True)
+        log = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        return np.asarray(np.exp(log) if squash == "Softmax" else log)
+    return values

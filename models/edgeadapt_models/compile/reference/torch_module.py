@@ -1,0 +1,59 @@
+"""The torch module itself, with slots written into its parameters."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from edgeadapt.bundle import SlotValues
+from edgeadapt.errors import CompileError
+from edgeadapt.tensors import FloatArray
+from edgeadapt_models.compile.graph.outputs import EMBEDDING, LOGITS
+from edgeadapt_models.compile.reference.base import relative_difference
+
+
+class TorchReference:
+    """A module in eval mode that returns logits, or (logits, embedding)."""
+
+    title = "torch"
+
+    def __init__(self, module: nn.Module, prepare: Callable[[FloatArray], FloatArray]) -> None:
+        """Keep a module.
+
+        Args:
+            module: copied when slots are written; its norm layers have parameters of their own.
+            prepare: makes what the module takes of what the bundle takes.
+        """
+        self._module = module
+        self._prepare = prepare
+        self._known = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+    def differences(
+        self, actual: Mapping[str, FloatArray], x: FloatArray, values: SlotValues
+    ) -> dict[str, float]:
+        """As in `Reference`; nothing for slots that are no parameters of the module."""
+        if not self._known.keys() >= values.keys():
+            return {}
+        try:
+            with torch.no_grad():
+                outputs = self._with(values)(torch.from_numpy(self._prepare(x)))
+        except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+            raise CompileError(f"torch fails on an input of shape {x.shape}: {error}") from error
+        expected = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+        return {
+            name: relative_difference(tensor.numpy(), actual[name])
+            for name, tensor in zip((LOGITS, EMBEDDING), expected, strict=False)
+        }
+
+    def _with(self, values: SlotValues) -> nn.Module:
+        if not values:
+            return self._module
+        changed = copy.deepcopy(self._module)
+        tensors = {**dict(changed.named_parameters()), **dict(changed.named_buffers())}
+        with torch.no_grad():
+            for name, value in values.items():
+                tensors[name].copy_(torch.from_numpy(value.reshape(tensors[name].shape).copy()))
+        return changed
