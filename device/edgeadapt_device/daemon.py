@@ -22,9 +22,7 @@ from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.io.predictions import KEPT_ROWS, PredictionLog
-from edgeadapt_device.io.samples import check_encodable
 from edgeadapt_device.io.sources import Frame, OpenCapture, open_feed
-from edgeadapt_device.limits import burst_warning
 from edgeadapt_device.machine import Machine
 from edgeadapt_device.reporter import Reporter
 from edgeadapt_device.service.notify import Notifier
@@ -71,10 +69,9 @@ class Daemon:
             on_predicted=self._write_prediction,
             source=lambda: self._feed.seen,
         )
-        spec = self._bundle.manifest.input
         self._feed = open_feed(
             config.source,
-            spec,
+            self._bundle.manifest.input,
             state_dir=self._state_dir,
             report=self._machine.post,
             wake=self._machine.post,
@@ -85,10 +82,6 @@ class Daemon:
         # Files that were scored, and whose predictions may not have reached the disk.
         self._unsettled: list[str] = []
         self._failures = 0
-        if config.mqtt.enabled and config.flagging.enabled:
-            check_encodable(spec)
-            if warning := burst_warning(config.budget.burst_bytes, spec.frame_shape):
-                self._reporter.tell(warning)
 
     def run(self) -> None:
         """Score frames until the end; leaves an offline status, a committed state and closed files.

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,10 +17,13 @@ from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core.adapt.trial import TrialState
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.link import Link
-from edgeadapt_device.io.sources.base import SourceReport
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.service.health import judge
 from edgeadapt_device.status import DeviceStatus
+
+if TYPE_CHECKING:
+    # Loading it would load every source, and the libraries that they need.
+    from edgeadapt_device.io.sources.base import SourceReport
 
 # A source slower than this many frames in the patience for one is given as many paces instead.
 _PACES = 3.0

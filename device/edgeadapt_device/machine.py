@@ -31,9 +31,10 @@ from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.engines import Session, open_engine
 from edgeadapt_device.io.link import Link, NoLink
-from edgeadapt_device.io.sources.base import SourceReport
+from edgeadapt_device.io.samples import check_encodable
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
 from edgeadapt_device.io.store import GenerationStore
+from edgeadapt_device.limits import burst_warning
 from edgeadapt_device.look import Watched
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.reporter import Reporter
@@ -41,8 +42,10 @@ from edgeadapt_device.scored import Scored, score
 from edgeadapt_device.service.orders import Desk
 
 if TYPE_CHECKING:
+    # Loading them would load a client, or every source, and the libraries that they need.
     from edgeadapt_device.io.found import FoundLink
     from edgeadapt_device.io.mqtt import MqttLink
+    from edgeadapt_device.io.sources.base import SourceReport
 
 _START_TIMEOUT_S = 60.0
 _BUILDER_STOP_S = 5.0
@@ -88,12 +91,17 @@ class Machine:
 
         Raises:
             BundleError: the bundle has no artifact for the engine.
+            ConfigError: the model's frames can never be uploaded, and that was asked for.
         """
         self.bundle, self.config = bundle, config
         self._state_dir = Path(config.device.state_dir)
         self._reporter, self._on_predicted, self._posted = reporter, on_predicted, posted
         self._source = source
         self._engine = open_engine(bundle, config.engine)
+        if config.mqtt.enabled and config.flagging.enabled:
+            check_encodable(bundle.manifest.input)
+            if warning := burst_warning(config.budget.burst_bytes, bundle.manifest.input.frame_shape):
+                reporter.tell(warning)
         self._desk = Desk(self._state_dir, reporter.tell)
         # A text is something another thread wants told; None only wakes whoever waits.
         self._inbox: queue.SimpleQueue[tuple[ev.Event | str | None, Session | None]] = queue.SimpleQueue()

@@ -101,6 +101,10 @@ class Reporter:
         """The end: nothing runs any more."""
         self.write(watched, Instant(time.monotonic(), time.time()), running=False)
 
+    def look(self, watched: Watched, now: Instant, *, running: bool) -> DeviceStatus:
+        """The status as it is now, for a caller in this process."""
+        return self._show(watched, now, running=running)
+
     def write(self, watched: Watched, now: Instant, *, running: bool) -> None:
         """Show and write the status; `running` is False in the last one."""
         self._write_due_s = now.mono_s + self._every_s

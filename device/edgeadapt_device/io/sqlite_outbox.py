@@ -1,4 +1,4 @@
-"""The outbox on disk: SQLite in WAL mode, one transaction per message, one thread.
+"""The outbox on disk: SQLite in WAL mode, one transaction per message, one thread at a time.
 
 `durability` "normal" survives a killed process; a power cut can then lose the last messages, but never
 makes a sequence come twice. "full" survives both. A damaged file, or one whose content cannot be ours, is
@@ -157,7 +157,8 @@ class SqliteOutbox:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0)
+        # One thread at a time; an agent's is not always the same.
+        self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0, check_same_thread=False)
         try:
             self._prepare()
         except BaseException:

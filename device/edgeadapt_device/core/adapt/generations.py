@@ -7,10 +7,14 @@ build. Tokens only rise within a process; a generation's name is its patch, sinc
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 
 from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt_device.core.effects import Activate, BuildGeneration, Effect, Release
+
+# Generations that are gone and still known by name.
+_REMEMBERED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Generations:
         self._next: _Request | None = None
         self._token = 0
         self._patches: dict[int, str] = {}
+        self._gone: deque[int] = deque()
 
     @property
     def busy(self) -> bool:
@@ -121,7 +126,10 @@ class Generations:
         return self._forget(old)
 
     def _forget(self, generation: Generation) -> list[Effect]:
-        self._patches.pop(generation.token, None)
+        # A batch that is in hand may still have been scored by it.
+        self._gone.append(generation.token)
+        if len(self._gone) > _REMEMBERED:
+            self._patches.pop(self._gone.popleft(), None)
         return [Release(generation.token)]
 
     def settle(self) -> list[Effect]:
