@@ -19,10 +19,11 @@ from edgeadapt_models.compile.tflite.lower.context import Op
 KERNELS = frozenset({Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED})
 JOINS = frozenset({Op.ADD, Op.CONCATENATION, Op.MUL})
 # Their result has the scale of what they take: they only move or choose.
-MOVES = frozenset(
-    {Op.AVERAGE_POOL_2D, Op.MAX_POOL_2D, Op.PAD, Op.RESHAPE, Op.SLICE, Op.STRIDED_SLICE, Op.TRANSPOSE}
-)
-_SINGLE = frozenset({Op.HARD_SWISH, Op.LOGISTIC, Op.MEAN, Op.RELU, Op.RELU6, Op.RELU_N1_TO_1, Op.TANH})
+MOVES = frozenset({Op.MAX_POOL_2D, Op.PAD, Op.RESHAPE, Op.SLICE, Op.STRIDED_SLICE, Op.TRANSPOSE})
+RECTIFIERS = frozenset({Op.RELU, Op.RELU6, Op.RELU_N1_TO_1})
+# Slow in integers, since XNNPACK has them in float only; what goes in and comes out is in integers.
+BRIDGES = frozenset({Op.AVERAGE_POOL_2D, Op.HARD_SWISH})
+_SINGLE = RECTIFIERS | BRIDGES | {Op.LOGISTIC, Op.MEAN, Op.TANH}
 # A float tensor this much smaller than the result is rounded to join the integers (a gate per channel).
 _SMALL = 4
 
@@ -32,7 +33,7 @@ class Choice:
     """What of a subgraph is in integers.
 
     Attributes:
-        operators: positions of the operators that compute in integers.
+        operators: positions of the operators whose input and result are in integers.
         tensors: tensors that these compute.
         likes: tensors that have the scale of another one, which is named.
         twins: positions of integer kernels that floats measure and that read nothing but the input: they are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from edgeadapt_models.compile.quantise.qparams import ActivationParams
 from edgeadapt_models.compile.tflite.file.program import Operator, Quantisation, Subgraph, Tensor
-from edgeadapt_models.compile.tflite.int8.choose import JOINS, KERNELS, Choice
+from edgeadapt_models.compile.tflite.int8.choose import BRIDGES, JOINS, KERNELS, RECTIFIERS, Choice
 from edgeadapt_models.compile.tflite.int8.kernels import IntegerKernel, integer_key
 from edgeadapt_models.compile.tflite.lower.context import Op
 
@@ -20,12 +21,17 @@ FIXED: Mapping[int, ActivationParams] = {
     Op.LOGISTIC: ActivationParams(1 / 256, -128),
     Op.TANH: ActivationParams(1 / 128, 0),
 }
+# Where activations that stand alone cut.
+CUTS: Mapping[int, tuple[float, float]] = {
+    Op.RELU: (0.0, math.inf),
+    Op.RELU6: (0.0, 6.0),
+    Op.RELU_N1_TO_1: (-1.0, 1.0),
+}
 # Versions of the kernels that take int8 per channel; others take int8 from version 2 on.
 _VERSIONS: Mapping[int, int] = {
     Op.CONV_2D: 3,
     Op.DEPTHWISE_CONV_2D: 3,
     Op.FULLY_CONNECTED: 5,
-    Op.HARD_SWISH: 1,
     Op.RESHAPE: 1,
     Op.STRIDED_SLICE: 2,
 }
@@ -108,7 +114,13 @@ class _Writer:
     def integer(self, operator: Operator) -> None:
         """Write an operator that computes in integers."""
         (result,) = operator.outputs
+        if operator.code in BRIDGES or (operator.code in RECTIFIERS and not self._saturates(operator)):
+            self.real(operator)
+            return
         taken = {tensor: self.as_int8(tensor) for tensor in _values(self.subgraph, operator)}
+        if operator.code in RECTIFIERS:
+            self.integers[result] = self._rounded(taken[operator.inputs[0]], self._add(result))
+            return
         if operator.code == Op.CONCATENATION:
             taken = {old: self._with_scale_of(new, result) for old, new in taken.items()}
         if operator.code in KERNELS:
@@ -120,6 +132,12 @@ class _Writer:
         self.result.operators.append(
             Operator(operator.code, tuple(inputs), (self.integers[result],), operator.options, version)
         )
+
+    def _saturates(self, operator: Operator) -> bool:
+        """Whether the result's integers end where the activation cuts, so that rounding to them is enough."""
+        low, high = CUTS[operator.code]
+        held = self._params(operator.outputs[0])
+        return held.low >= low and held.high <= high + held.scale
 
     def as_float(self, tensor: int) -> int:
         """The tensor in float (constants as they are)."""
@@ -135,10 +153,13 @@ class _Writer:
     def as_int8(self, tensor: int) -> int:
         """The tensor in integers."""
         if tensor not in self.integers:
-            source, made = self.as_float(tensor), self._add(tensor)
-            self.result.operators.append(Operator(Op.QUANTIZE, (source,), (made,), None, 1))
-            self.integers[tensor] = made
+            self.integers[tensor] = self._rounded(self.as_float(tensor), self._add(tensor))
         return self.integers[tensor]
+
+    def _rounded(self, source: int, target: int) -> int:
+        """Write what brings numbers, or other integers, to the scale of `target`."""
+        self.result.operators.append(Operator(Op.QUANTIZE, (source,), (target,), None, _OTHER_VERSION))
+        return target
 
     def _add(self, tensor: int) -> int:
         known = self.subgraph.tensors[tensor]
@@ -147,11 +168,13 @@ class _Writer:
         )
 
     def _quantisation(self, tensor: int) -> Quantisation:
-        root = self.choice.root(tensor)
-        name = self.subgraph.tensors[root].name
-        held = self._fixed.get(root) or self.params[name]
+        name, held = self.subgraph.tensors[self.choice.root(tensor)].name, self._params(tensor)
         scale, zero = np.array([held.scale], np.float32), np.array([held.zero_point], np.int64)
         return Quantisation(f"value/{name}", scale, zero)
+
+    def _params(self, tensor: int) -> ActivationParams:
+        root = self.choice.root(tensor)
+        return self._fixed.get(root) or self.params[self.subgraph.tensors[root].name]
 
     def _with_scale_of(self, tensor: int, other: int) -> int:
         """The integers rounded to the scale of another tensor: what is joined must have one scale."""
@@ -161,8 +184,7 @@ class _Writer:
             return tensor
         known = self.result.tensors[tensor]
         made = self.result.add(replace(known, name=f"{known.name}/joined", quantisation=wanted))
-        self.result.operators.append(Operator(Op.QUANTIZE, (tensor,), (made,), None, 2))
-        return made
+        return self._rounded(tensor, made)
 
     def _constants(self, operator: Operator) -> list[int]:
         """Weights and bias of a kernel."""
