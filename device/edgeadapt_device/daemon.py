@@ -124,7 +124,6 @@ class Daemon:
         start = last + 1 if last is not None else committed
         if self._over(start):
             self._reporter.keep_last()
-            self._tell_over(start)
         return start
 
     def _over(self, start: int) -> bool:
@@ -161,7 +160,7 @@ class Daemon:
                 break
             else:
                 self._machine.work(_IDLE_S)
-        if self._feed.ended and not self._machine.view.frames and start and not self._over(start):
+        if self._feed.ended and start and not self._machine.view.frames:
             self._tell_over(start)
 
     def _work_until(self, due_s: float) -> None:
