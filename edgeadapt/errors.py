@@ -56,6 +56,8 @@ class Refusal(str, Enum):
     WRONG_DTYPE = "wrong-dtype"
     NOT_FINITE = "not-finite"
     OUT_OF_BOUNDS = "out-of-bounds"
+    #: The device runs an int8 model whose integers cannot take the values.
+    BEYOND_INT8 = "beyond-int8"
 
 
 class TrustError(EdgeAdaptError):

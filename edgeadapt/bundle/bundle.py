@@ -81,7 +81,13 @@ class Bundle:
         return next((slot for slot in self.manifest.slots if slot.name == name), None)
 
     def artifact(self, runtime: str, precision: str = "float32") -> Artifact:
-        """The artifact for a runtime and precision; raises BundleError that lists those there are."""
+        """The artifact for a runtime and precision; raises BundleError that lists those there are.
+
+        "auto" is int8 where the bundle has it, as whoever compiled it wanted it, and else float32.
+        """
+        if precision == "auto":
+            titles = {(entry.runtime, entry.precision) for entry in self.manifest.artifacts}
+            precision = "int8" if (runtime, "int8") in titles else "float32"
         for artifact in self.manifest.artifacts:
             if (artifact.runtime, artifact.precision) == (runtime, precision):
                 return artifact

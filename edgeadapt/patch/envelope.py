@@ -2,7 +2,7 @@
 
     seal(header, values, signature, key) -> bytes         in the cloud, after the gate
     open_envelope(data, trusted) -> Patch                 signature, digests and structure
-    check_fit(patch, bundle)                              every tensor fits its slot
+    check_fit(patch, bundle, artifact)                    every tensor fits its slot, and the model that runs
     check_fresh(patch, cohort, last_serial, wall_s)       cohort, serial, expiry
 
 An envelope is MessagePack {payload, key_id, signature}: Ed25519 over the payload's bytes. The payload
@@ -20,8 +20,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.bundle.limits import check_values
+from edgeadapt.bundle.manifest import Artifact
 from edgeadapt.digest import sha256_hex
-from edgeadapt.errors import ConfigError, Refusal, TrustError, WireError
+from edgeadapt.errors import BundleError, ConfigError, Refusal, TrustError, WireError
 from edgeadapt.patch.patch import Patch, PatchHeader
 from edgeadapt.tensors import FloatArray, decode_tensors, encode_tensors
 
@@ -112,8 +114,11 @@ def open_envelope(data: bytes, trusted: TrustedKeys) -> Patch:
     return Patch(payload.header, values, domain, sha256_hex(data))
 
 
-def check_fit(patch: Patch, bundle: Bundle) -> None:
-    """Raise TrustError unless the patch is for this bundle and every tensor fits its slot."""
+def check_fit(patch: Patch, bundle: Bundle, artifact: Artifact | None = None) -> None:
+    """Raise TrustError unless the patch is for this bundle and every tensor fits its slot.
+
+    With an `artifact`, the one that a device runs, its integers must be able to take the values as well.
+    """
     if patch.header.bundle != bundle.digest:
         raise TrustError(Refusal.WRONG_BUNDLE, f"it is for bundle {patch.header.bundle[:12]}")
     slots = {slot.name: slot for slot in bundle.manifest.slots}
@@ -131,6 +136,11 @@ def check_fit(patch: Patch, bundle: Bundle) -> None:
             raise TrustError(Refusal.OUT_OF_BOUNDS, f"{name} leaves [{slot.lower}, {slot.upper}]")
     if not np.isfinite(patch.signature).all():
         raise TrustError(Refusal.NOT_FINITE, "the domain signature holds NaN or Inf")
+    if artifact is not None:
+        try:
+            check_values(bundle, artifact, patch.values)
+        except BundleError as error:
+            raise TrustError(Refusal.BEYOND_INT8, str(error)) from error
 
 
 def check_fresh(patch: Patch, *, cohort: str, last_serial: int, wall_s: float) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.bundle.manifest import Artifact
 from edgeadapt.errors import TrustError, WireError
 from edgeadapt.patch import TrustedKeys, check_fit, open_envelope
 from edgeadapt.signature import Signature
@@ -23,7 +24,7 @@ from edgeadapt_device.core.adapt import outcomes
 from edgeadapt_device.core.adapt.adaptation import Adaptation
 from edgeadapt_device.core.adapt.domains import BankEntry, PatchBank
 from edgeadapt_device.core.adapt.running import Running, Statistics
-from edgeadapt_device.core.downlink.intake import is_sound
+from edgeadapt_device.core.downlink.intake import artifact_that_runs, is_sound
 from edgeadapt_device.core.downlink.told import Told
 from edgeadapt_device.core.state import BankRecord, BudgetRecord, DeviceState, TrialRecord
 
@@ -62,8 +63,9 @@ def restore(
     notes_list: list[str] = []
     # A patch cut off on trial is not taken back: it would push out the one of its cohort that ran before it.
     tried = state.trial.digest if state.trial is not None else None
+    runs = artifact_that_runs(bundle, config.engine)
     for record in (r for r in state.bank if r.digest != tried):
-        entry = _entry(bundle, trusted, record, envelopes.get(record.digest), notes_list)
+        entry = _entry(bundle, runs, trusted, record, envelopes.get(record.digest), notes_list)
         if entry is not None:
             bank.restore(entry)
     reference = _vector(state.reference, len(bundle.calibration.signature_mean))
@@ -99,14 +101,19 @@ def restore(
 
 
 def _entry(
-    bundle: Bundle, trusted: TrustedKeys, record: BankRecord, envelope: bytes | None, notes: list[str]
+    bundle: Bundle,
+    runs: Artifact | None,
+    trusted: TrustedKeys,
+    record: BankRecord,
+    envelope: bytes | None,
+    notes: list[str],
 ) -> BankEntry | None:
     if envelope is None:
         notes.append(f"patch {record.digest[:12]} is not in the store")
         return None
     try:
         patch = open_envelope(envelope, trusted)
-        check_fit(patch, bundle)
+        check_fit(patch, bundle, runs)
     except TrustError as error:
         notes.append(f"stored patch {record.digest[:12]}: {error}")
         return None

@@ -13,11 +13,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.bundle.manifest import Artifact
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
-from edgeadapt.errors import Refusal, TrustError, WireError
+from edgeadapt.errors import BundleError, Refusal, TrustError, WireError
 from edgeadapt.patch import Patch, TrustedKeys, check_fit, check_fresh, open_envelope
 from edgeadapt.wire import Ack, Assign, Command, decode, topics
+from edgeadapt_device.config import EngineSection
 from edgeadapt_device.core.adapt.domains import PatchBank
 from edgeadapt_device.core.downlink.told import Told
 from edgeadapt_device.core.state import Assignment
@@ -59,9 +61,16 @@ class Intake:
     """Judges every incoming message; keeps serials, blocked digests and assignments."""
 
     def __init__(
-        self, bundle: Bundle, trusted: TrustedKeys, fleet: str, device: str, bank: PatchBank
+        self,
+        bundle: Bundle,
+        trusted: TrustedKeys,
+        fleet: str,
+        device: str,
+        bank: PatchBank,
+        artifact: Artifact | None = None,
     ) -> None:
-        self._bundle = bundle
+        """`artifact` is the one that runs here; None when it is none of the bundle's own."""
+        self._bundle, self._artifact = bundle, artifact
         self._trusted = trusted
         self._fleet = fleet
         self._device = device
@@ -121,7 +130,7 @@ class Intake:
         try:
             patch = open_envelope(payload, self._trusted)
             serial = patch.header.serial
-            check_fit(patch, self._bundle)
+            check_fit(patch, self._bundle, self._artifact)
             check_fresh(patch, cohort=cohort, last_serial=self._passed(cohort, serial), wall_s=now.wall_s)
         except TrustError as error:
             held = _throttle(self._refused_before(error.refusal), refused_as).admit(now)
@@ -183,6 +192,14 @@ class Intake:
     def blocked(self) -> tuple[str, ...]:
         """All blocked digests, oldest first."""
         return tuple(self._blocked)
+
+
+def artifact_that_runs(bundle: Bundle, engine: EngineSection) -> Artifact | None:
+    """The artifact that the configured engine takes, None for an engine with models of its own."""
+    try:
+        return bundle.artifact(engine.runtime, engine.precision)
+    except BundleError:
+        return None
 
 
 def is_sound(cohort: str, segment: int) -> bool:

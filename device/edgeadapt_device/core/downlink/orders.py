@@ -17,7 +17,14 @@ from edgeadapt.wire import Ack, Assign, Command, topics
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core.adapt import outcomes
 from edgeadapt_device.core.adapt.adaptation import Adaptation
-from edgeadapt_device.core.downlink.intake import REMEMBERED, UNAUTHENTICATED, Accepted, Intake, Refused
+from edgeadapt_device.core.downlink.intake import (
+    REMEMBERED,
+    UNAUTHENTICATED,
+    Accepted,
+    Intake,
+    Refused,
+    artifact_that_runs,
+)
 from edgeadapt_device.core.downlink.told import REMEMBERED_COMMANDS, Told
 from edgeadapt_device.core.effects import Effect, Log, StoreMessage, Subscribe, Unsubscribe
 from edgeadapt_device.core.state import Assignment
@@ -52,7 +59,14 @@ class Downlink:
         self._bundle, self._fleet = bundle, config.device.fleet
         self._device = config.device.name
         self._adaptation, self._uploads = adaptation, uploads
-        self._intake = Intake(bundle, trusted, self._fleet, self._device, adaptation.patches.bank)
+        self._intake = Intake(
+            bundle,
+            trusted,
+            self._fleet,
+            self._device,
+            adaptation.patches.bank,
+            artifact_that_runs(bundle, config.engine),
+        )
         self._intake.restore(told)
         self._rate = told.budget_bytes_per_hour
         self._commands: deque[str] = deque(told.commands, maxlen=REMEMBERED_COMMANDS)

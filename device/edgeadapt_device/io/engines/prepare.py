@@ -21,10 +21,7 @@ def choose_artifact(bundle: Bundle, runtime: str, precision: Literal["auto", "fl
     Raises:
         BundleError: there is none; lists those there are.
     """
-    if precision != "auto":
-        return bundle.artifact(runtime, precision)
-    titles = {artifact.title for artifact in bundle.manifest.artifacts}
-    return bundle.artifact(runtime, "int8" if f"{runtime} int8" in titles else "float32")
+    return bundle.artifact(runtime, precision)
 
 
 def widths(bundle: Bundle) -> dict[str, int]:
