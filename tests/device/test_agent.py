@@ -183,7 +183,7 @@ def test_a_patch_is_tried_on_batches_and_kept_or_taken_back(tiny: Bundle, state:
         def play(batches: int) -> list[Result]:
             results = []
             for number in range(batches):
-                results.append(agent.infer(frames[16 * number : 16 * (number + 1)]))
+                results.append(agent.infer(frames[13 * number : 13 * (number + 1)]))
                 # Those after the frame that ends a trial, too, were scored by what was on trial.
                 assert {answer.generation for answer in agent._answers} == {results[-1].generation}
             return results
