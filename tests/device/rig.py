@@ -71,7 +71,13 @@ def harmless(bundle: Bundle) -> dict[str, FloatArray]:
 
 def harmful(bundle: Bundle) -> dict[str, FloatArray]:
     """Slot values within their bounds that turn the predictions upside down."""
-    return {n: -v for n, v in bundle.base_slots().items() if n.endswith(".weight")}
+    return {name: -value for name, value in norm_values(bundle).items() if name.endswith(".weight")}
+
+
+def norm_values(bundle: Bundle) -> dict[str, FloatArray]:
+    """Base values of the slots of norm layers; a bundle has others, such as its head's."""
+    base = bundle.base_slots()
+    return {slot.name: base[slot.name] for slot in bundle.manifest.slots if slot.kind.startswith("norm_")}
 
 
 def sealed(bundle: Bundle, values: dict[str, FloatArray], **changes: Any) -> bytes:

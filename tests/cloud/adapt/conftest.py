@@ -138,6 +138,12 @@ def domain() -> tuple[Images, npt.NDArray[np.int64]]:
 MakeAdapter = Callable[..., Adapter]
 
 
+def norm_slots(bundle: Bundle) -> dict[str, npt.NDArray[np.float32]]:
+    """Base values of the slots that the cloud teaches: a bundle has others, such as its head's."""
+    base = bundle.base_slots()
+    return {slot.name: base[slot.name] for slot in bundle.manifest.slots if slot.kind.startswith("norm_")}
+
+
 @pytest.fixture
 def make_adapter(
     bundle: Bundle, source: LabelledSource, domain: tuple[Images, npt.NDArray[np.int64]]

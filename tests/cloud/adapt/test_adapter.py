@@ -16,7 +16,7 @@ from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_cloud.core.jobs.job import JobResult
 from edgeadapt_models.compile import tiny_module
-from tests.cloud.adapt.conftest import SETTINGS, Images, MakeAdapter, lanes_for, request_for
+from tests.cloud.adapt.conftest import SETTINGS, Images, MakeAdapter, lanes_for, norm_slots, request_for
 
 Domain = tuple[Images, np.ndarray]
 
@@ -42,7 +42,7 @@ def test_a_device_takes_the_values(make_adapter: MakeAdapter, bundle: Bundle, do
     result = make_adapter().run(request_for(bundle, domain[0]), domain[0], lanes_for(domain[0]))
     header = PatchHeader(bundle.digest, "c-1", 1, 0.0, 1.0, "anchored", 600, result.verdict.evidence)
     check_fit(Patch(header, result.values, np.zeros(3, dtype=np.float32), ""), bundle)
-    assert set(result.values) == {slot.name for slot in bundle.manifest.slots}
+    assert set(result.values) == set(norm_slots(bundle))
 
 
 def test_the_same_request_gives_the_same_patch(
@@ -94,7 +94,7 @@ def test_reports_made_under_the_served_patch_are_read_so(
     make_adapter: MakeAdapter, bundle: Bundle, domain: Domain, student: Student
 ) -> None:
     """They fit the uploads under the served values, so nothing is taken for selection bias."""
-    serving = {**bundle.base_slots(), "norm1.bias": bundle.base_slots()["norm1.bias"] + np.float32(0.5)}
+    serving = {**norm_slots(bundle), "norm1.bias": norm_slots(bundle)["norm1.bias"] + np.float32(0.5)}
     student.load(serving)
     reported = student.settle(as_tensor(domain[0]))
     request = replace(

@@ -29,7 +29,7 @@ FROZEN = rig.config(statistics=StatisticsConfig(enabled=False))
 
 def _collapse(bundle: Bundle) -> dict[str, FloatArray]:
     """In bounds, and every frame becomes the same class."""
-    base = bundle.base_slots()
+    base = rig.norm_values(bundle)
     return {name: value + np.float32(3.0) for name, value in base.items() if name.endswith(".bias")}
 
 

@@ -15,12 +15,12 @@ from edgeadapt.bundle import (
     SLOTS_NAME,
     Artifact,
     Bundle,
-    Copy,
     FileDigest,
     Manifest,
     Region,
     encode_manifest,
 )
+from edgeadapt.bundle.writes import Write
 from edgeadapt.digest import sha256_hex
 from edgeadapt.tensors import encode_tensors
 from edgeadapt_models.compile.graph.wire_walk import initializer_spans
@@ -66,13 +66,24 @@ def onnx_only(bundle: Bundle, edit: Callable[[onnx.ModelProto], None], **changes
     model = onnx.load_from_string(bundle.files[artifact.file])
     edit(model)
     data: bytes = model.SerializeToString(deterministic=True)
+    names = {span.offset: name for name, span in initializer_spans(bundle.files[artifact.file]).items()}
     spans = initializer_spans(data)
-    writes = tuple(
-        Copy(name, Region(spans[name].offset, value.shape)) for name, value in bundle.slots.items()
+
+    def moved(region: Region) -> Region:
+        return msgspec.structs.replace(region, offset=spans[names[region.offset]].offset)
+
+    edited: Artifact = msgspec.structs.replace(
+        artifact, writes=tuple(_relocated(write, moved) for write in artifact.writes), **changes
     )
-    edited: Artifact = msgspec.structs.replace(artifact, writes=writes, **changes)
     files = {artifact.file: data, artifact.probe_suffix: bundle.files[artifact.probe_suffix]}
     return bundle_of(msgspec.structs.replace(bundle.manifest, artifacts=(edited,)), files, bundle)
+
+
+def _relocated(write: Write, moved: Callable[[Region], Region]) -> Write:
+    """The write with its regions where they are now."""
+    fields = {name: getattr(write, name) for name in write.__struct_fields__}
+    regions = {name: moved(value) for name, value in fields.items() if isinstance(value, Region)}
+    return msgspec.structs.replace(write, **regions)
 
 
 def fixed_batch(bundle: Bundle, size: int) -> Bundle:

@@ -41,13 +41,14 @@ def images() -> Frames:
 
 
 def patched(bundle: Bundle, seed: int = 5) -> dict[str, FloatArray]:
-    """Other values for every slot."""
+    """Other values for every slot of a norm layer, and for the head."""
     rng = np.random.default_rng(seed)
     return {
         name: (value * rng.uniform(0.6, 1.4, value.shape) + (0 if name.endswith("var") else 0.1)).astype(
             np.float32
         )
         for name, value in bundle.base_slots().items()
+        if name != "embedding_shift"
     }
 
 
