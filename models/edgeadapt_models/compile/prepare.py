@@ -104,7 +104,9 @@ def _open_batch(model: onnx.ModelProto, size: int, pair: FloatArray) -> bool:
         raise CompileError(
             f"the model takes batches of {size} only: export it with a dynamic batch axis, or for one input"
         )
-    return open_batch(model, _shapes(model, pair[:1]))
+    changed = open_batch(model, _shapes(model, pair[:1]))
+    check_batch(model, pair)
+    return changed
 
 
 def _settle_outputs(model: onnx.ModelProto, pair: FloatArray) -> tuple[str, ...]:

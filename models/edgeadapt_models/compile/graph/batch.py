@@ -45,7 +45,7 @@ def check_batch(model: onnx.ModelProto, x: FloatArray) -> None:
     """Raise CompileError unless a batch gives what its inputs give alone.
 
     Args:
-        model: with its outputs settled.
+        model: with the input settled.
         x: float32 [N, ...] with N >= 2.
     """
     wanted = [output.name for output in model.graph.output]
@@ -53,8 +53,8 @@ def check_batch(model: onnx.ModelProto, x: FloatArray) -> None:
         together = run_graph(model, {INPUT: x}, wanted)
     except CompileError as error:
         raise CompileError(
-            "the model's batch axis is fixed, and it does not run on a batch: export it with a dynamic batch "
-            f"axis (torch: dynamic_axes or dynamic_shapes; TensorFlow: a shape of None). {error}"
+            "the model runs on one input and not on a batch: export it with a dynamic batch axis (torch: "
+            f"dynamic_axes or dynamic_shapes; TensorFlow: a shape of None). {error}"
         ) from error
     for index in range(len(x)):
         alone = run_graph(model, {INPUT: x[index : index + 1]}, wanted)
@@ -82,9 +82,11 @@ def _reshape(
     """A leading 1 becomes 0: "as many as the input has"."""
     before = shapes.get(node.input[0])
     wanted = numpy_helper.to_array(target)
-    allow_zero = any(entry.name == "allowzero" and entry.i for entry in node.attribute)
-    if before is None or not wanted.size or wanted[0] != 1 or before[0] != 1 or allow_zero:
+    if before is None or not wanted.size or wanted[0] != 1 or before[0] != 1 or 0 in wanted:
         return False
+    for entry in node.attribute:
+        if entry.name == "allowzero":
+            entry.i = 0
     changed = wanted.copy()
     changed[0] = 0
     node.input[1] = constant(graph, fresh(f"{target.name}/batch", names(graph)), changed)

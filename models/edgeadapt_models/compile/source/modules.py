@@ -58,11 +58,11 @@ def draft_module(
     """
     twin = frozen_copy(module)
     wanted = preprocessing or Preprocessing()
-    example = torch.from_numpy(_preprocessed(x, spec, wanted))
+    example = torch.from_numpy(preprocess(x, spec, wanted))
     outputs = check_outputs(twin, example, classes)
     _check_norms(twin)
     _own_parameters(twin)
-    reference = TorchReference(twin, lambda batch: _preprocessed(batch, spec, wanted))
+    reference = TorchReference(twin, lambda batch: preprocess(batch, spec, wanted))
     stand_in = copy.deepcopy(twin)
     owners = _owners(twin, _stand_ins(stand_in))
     try:
@@ -221,7 +221,8 @@ def _owners(module: nn.Module, stand_ins: dict[str, FloatArray]) -> Owners:
     return Owners(names, values)
 
 
-def _preprocessed(x: FloatArray, spec: InputSpec, wanted: Preprocessing) -> FloatArray:
+def preprocess(x: FloatArray, spec: InputSpec, wanted: Preprocessing) -> FloatArray:
+    """What a model takes, of what its bundle takes [N, *shape]."""
     if wanted == Preprocessing():
         return x
     gain, offset = wanted.factors(spec.channels)

@@ -1,0 +1,114 @@
+"""A program of torch.export as a draft: its graph is captured already, and so is its example's shape.
+
+Its slots are named after its parameters, as its graph has them. A batch axis that was captured with a fixed
+size of 1 is opened later, like that of a file.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from edgeadapt.bundle import InputSpec, SlotValues
+from edgeadapt.errors import CompileError
+from edgeadapt.tensors import FloatArray
+from edgeadapt_models.compile.graph.inputs import Preprocessing, given_input
+from edgeadapt_models.compile.graph.outputs import OUTPUTS
+from edgeadapt_models.compile.reference.base import relative_difference
+from edgeadapt_models.compile.source.draft import Draft
+from edgeadapt_models.compile.source.export import export_program
+from edgeadapt_models.compile.source.modules import preprocess
+
+
+def program_shape(program: torch.export.ExportedProgram) -> tuple[int, ...]:
+    """Shape of one input, from the program's example.
+
+    Raises:
+        CompileError: the program takes something else than one float32 tensor.
+    """
+    inputs: tuple[object, ...]
+    inputs, keywords = program.example_inputs or ((), {})
+    if len(inputs) != 1 or keywords or not isinstance(inputs[0], Tensor) or inputs[0].dtype != torch.float32:
+        kinds = ", ".join(type(value).__name__ for value in (*inputs, *keywords.values())) or "nothing"
+        raise CompileError(f"the program must take one float32 tensor, its example holds: {kinds}")
+    return tuple(inputs[0].shape[1:])
+
+
+def draft_program(
+    program: torch.export.ExportedProgram,
+    spec: InputSpec,
+    x: FloatArray,
+    *,
+    classes: int,
+    preprocessing: Preprocessing | None = None,
+) -> Draft:
+    """Make a draft of a program.
+
+    Args:
+        program: returns logits [N, K], or (logits, embedding [N, D]).
+        spec: the input.
+        x: float32 [N, *shape]: some source data, not preprocessed.
+        classes: K.
+        preprocessing: of images.
+
+    Raises:
+        CompileError: the program cannot be run or exported, or does not return logits.
+    """
+    wanted = preprocessing or Preprocessing()
+    reference = ProgramReference(program, spec, wanted)
+    returned = reference.run(x[:1], {})
+    shapes = [list(tensor.shape) for tensor in returned]
+    if len(returned) > 2 or any(tensor.ndim != 2 for tensor in returned) or shapes[0][1] != classes:
+        raise CompileError(
+            f"the program must return logits [N, {classes}], or (logits, embedding [N, D]); "
+            f"for one input it returns {shapes}"
+        )
+    graph = export_program(program, len(returned))
+    if given_input(graph).dims[0] not in (None, 1):
+        raise CompileError(
+            "the program's batch axis is fixed: export it with a dynamic one or an example of one"
+        )
+    return Draft(graph, spec, reference, "NCHW", wanted)
+
+
+class ProgramReference:
+    """The program itself, run in torch one input at a time, with slots written into its parameters."""
+
+    title = "torch"
+
+    def __init__(self, program: torch.export.ExportedProgram, spec: InputSpec, wanted: Preprocessing) -> None:
+        self._module = program.module(check_guards=False)
+        self._tensors = {**dict(self._module.named_parameters()), **dict(self._module.named_buffers())}
+        self._spec, self._wanted = spec, wanted
+
+    def differences(
+        self, actual: Mapping[str, FloatArray], x: FloatArray, values: SlotValues
+    ) -> dict[str, float]:
+        """As in `Reference`; nothing for slots that are no parameters of the program."""
+        if not self._tensors.keys() >= values.keys():
+            return {}
+        parts = [self.run(x[index : index + 1], values) for index in range(len(x))]
+        return {
+            name: relative_difference(torch.cat(tensors).numpy(), actual[name])
+            for name, tensors in zip(OUTPUTS, zip(*parts, strict=True), strict=False)
+        }
+
+    def run(self, x: FloatArray, values: SlotValues) -> tuple[Tensor, ...]:
+        """What the program returns for one input; raises CompileError."""
+        kept = {name: self._tensors[name].detach().clone() for name in values}
+        try:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for name, value in values.items():
+                    self._tensors[name].copy_(torch.from_numpy(value.reshape(kept[name].shape).copy()))
+                returned = self._module(torch.from_numpy(preprocess(x, self._spec, self._wanted)))
+        except (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError) as error:
+            raise CompileError(f"the program fails on an input of shape {x.shape}: {error}") from error
+        finally:
+            with torch.no_grad():
+                for name, before in kept.items():
+                    self._tensors[name].copy_(before)
+        return (returned,) if isinstance(returned, Tensor) else tuple(returned)
