@@ -17,13 +17,13 @@ from PIL import ImageOps
 
 from edgeadapt.bundle.manifest import InputSpec
 from edgeadapt.errors import ConfigError
-from edgeadapt_device.core.events import Image
 from edgeadapt_device.io.sources.base import Misfit, Unusable
 
+Bytes = npt.NDArray[np.uint8]
 Resize = Literal["crop", "letterbox", "stretch", "off"]
 _MAX_16_BITS = 65_535
 _MODES = {1: "L", 3: "RGB"}
-# What a decoder may shrink by itself must leave this many times the wanted size for the filter.
+# What is shrunk in a cheaper way first must leave this many times the wanted size for the filter.
 _GAP = 2
 _BAR = 128
 
@@ -52,7 +52,7 @@ class Fitter:
         self._size = (spec.width, spec.height)
         self._shape = spec.frame_shape
 
-    def read(self, picture: PillowImage.Image) -> Image:
+    def read(self, picture: PillowImage.Image) -> Bytes:
         """A picture that was opened, and may not have been decoded yet.
 
         Raises:
@@ -65,7 +65,7 @@ class Fitter:
         ImageOps.exif_transpose(picture, in_place=True)
         return self._fit(_eight_bits(picture).convert(self._mode))
 
-    def convert(self, pixels: npt.NDArray[np.generic]) -> Image:
+    def convert(self, pixels: npt.NDArray[np.generic]) -> Bytes:
         """A frame from OpenCV: uint8 or uint16, [H, W] or [H, W, 1, 3 or 4], blue first.
 
         Raises:
@@ -79,33 +79,48 @@ class Fitter:
             pixels = _scaled(pixels)
         elif pixels.dtype != np.uint8:
             raise Unusable(f"a frame of {pixels.dtype} is no picture: expected 8 or 16 bits")
-        rgb = pixels if pixels.shape[2] == 1 else pixels[:, :, 2::-1]
-        if rgb.shape == self._shape:
-            return np.ascontiguousarray(rgb, dtype=np.uint8)
-        flat = rgb[:, :, 0] if rgb.shape[2] == 1 else rgb
-        picture = PillowImage.fromarray(np.ascontiguousarray(flat, dtype=np.uint8))
-        return self._fit(picture.convert(self._mode))
+        image = np.asarray(pixels[:, :, :3], dtype=np.uint8)
+        if image.shape[:2] != self._shape[:2]:
+            # Turned when it is small: what scales it does not know which channel is which.
+            image = self._fit(_picture(image))
+        image = np.ascontiguousarray(image[:, :, ::-1])
+        return image if image.shape == self._shape else _pixels(_picture(image), self._mode)
 
-    def _fit(self, picture: PillowImage.Image) -> Image:
-        if picture.size != self._size:
-            picture = self._resized(picture)
-        image = np.array(picture, dtype=np.uint8)
-        return image[:, :, None] if image.ndim == 2 else image
+    def _fit(self, picture: PillowImage.Image) -> Bytes:
+        return _pixels(picture if picture.size == self._size else self._resized(picture), picture.mode)
 
     def _resized(self, picture: PillowImage.Image) -> PillowImage.Image:
         bilinear = PillowImage.Resampling.BILINEAR
         match self._resize:
             case "crop":
-                return picture.resize(self._size, bilinear, box=_covering(picture.size, self._size))
+                box = _covering(picture.size, self._size)
+                return picture.resize(self._size, bilinear, box, reducing_gap=_GAP)
             case "stretch":
-                return picture.resize(self._size, bilinear)
+                return picture.resize(self._size, bilinear, reducing_gap=_GAP)
             case "letterbox":
-                return ImageOps.pad(picture, self._size, bilinear, color=(_BAR,) * len(picture.getbands()))
+                return self._boxed(picture)
             case "off":
                 raise Misfit(
                     f"its size is {_text(picture.size)}, the model takes {_text(self._size)}: "
                     'set source.resize = "crop", "letterbox" or "stretch"'
                 )
+
+    def _boxed(self, picture: PillowImage.Image) -> PillowImage.Image:
+        scale = min(self._size[0] / picture.width, self._size[1] / picture.height)
+        size = (max(round(scale * picture.width), 1), max(round(scale * picture.height), 1))
+        whole = PillowImage.new(picture.mode, self._size, (_BAR,) * len(picture.getbands()))
+        inside = picture.resize(size, PillowImage.Resampling.BILINEAR, reducing_gap=_GAP)
+        whole.paste(inside, ((self._size[0] - size[0]) // 2, (self._size[1] - size[1]) // 2))
+        return whole
+
+
+def _picture(image: Bytes) -> PillowImage.Image:
+    return PillowImage.fromarray(np.ascontiguousarray(image[:, :, 0] if image.shape[2] == 1 else image))
+
+
+def _pixels(picture: PillowImage.Image, mode: str) -> Bytes:
+    image = np.array(picture.convert(mode), dtype=np.uint8)
+    return image[:, :, None] if image.ndim == 2 else image
 
 
 def _text(size: tuple[int, int]) -> str:
@@ -121,7 +136,7 @@ def _covering(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, fl
     return left, top, left + across, top + down
 
 
-def _scaled(deep: npt.NDArray[np.generic]) -> Image:
+def _scaled(deep: npt.NDArray[np.generic]) -> Bytes:
     """16 bits to 8, to the nearest."""
     return ((deep.astype(np.uint32) * 255 + _MAX_16_BITS // 2) // _MAX_16_BITS).astype(np.uint8)
 
