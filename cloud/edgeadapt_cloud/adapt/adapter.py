@@ -3,7 +3,7 @@
     label      the teacher settles on the cohort's samples and labels them
     check      is there something to learn from? (`gate.material`)
     keep back  the newest samples of each lane stay unseen
-    teach      the strategy proposes slot values
+    teach      the strategy proposes slot values, as far as int8 models of the bundle can take them
     judge      candidate, statistics-only and serving student on the unseen samples (`gate.judge`)
 
 Invariants: values are returned only with a verdict that passed; the same request gives the same patch,
@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from edgeadapt.bundle import Bundle
+from edgeadapt.bundle.limits import keep_signs
 from edgeadapt.errors import ConfigError
 from edgeadapt.patch import Evidence
 from edgeadapt.tensors import FloatArray
@@ -156,6 +157,8 @@ class Adapter:
         serving = self._predict(request.serving, statistics, pool.images[unseen]) if request.serving else None
         everywhere = self._predict({}, statistics, pool.images)
         taught = strategy(self._lesson(request, pool, statistics))
+        # One patch serves float and int8 devices, and the integers hold the signs of the base's scales.
+        taught = replace(taught, values=keep_signs(self._bundle, taught.values))
         contest = gate.Contest(
             values=taught.values,
             manifest=self._bundle.manifest,
@@ -168,7 +171,8 @@ class Adapter:
             source_base=self._source_base,
             source_teacher=self._source_teacher,
         )
-        return taught, gate.judge(contest, self._settings.gate)
+        runs = gate.runs_in_int8(self._bundle, taught.values)
+        return taught, (*gate.judge(contest, self._settings.gate), *runs)
 
     def _lesson(self, request: JobRequest, pool: _Pool, statistics: DeviceStatistics) -> Lesson:
         seen = ~pool.unseen

@@ -11,6 +11,7 @@ After teaching (`judge`), each student with the statistics its devices would set
                     against the student with its statistics only on the same samples
   agreement-serving not worse than the patch that the cohort runs now
   class-spread      predictions have not concentrated on fewer classes than the teacher's, or than before
+  runs-in-int8      the bundle's int8 models, if it has any, can take the values (`runs_in_int8`)
 Not here: how samples are weighted (`sampling`), and what happens after a refusal.
 """
 
@@ -24,7 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgeadapt.bundle import Manifest
+from edgeadapt.bundle import Bundle, Manifest
+from edgeadapt.bundle.limits import check_values
+from edgeadapt.errors import BundleError
 from edgeadapt.patch import Evidence
 from edgeadapt.tensors import FloatArray
 from edgeadapt_cloud.adapt.sampling import weighted_mean
@@ -110,6 +113,18 @@ def judge(contest: Contest, settings: GateSettings) -> tuple[Evidence, ...]:
     if contest.serving is not None:
         checks.append(_not_worse(contest, contest.serving))
     return (*checks, _class_spread(contest, settings))
+
+
+def runs_in_int8(bundle: Bundle, values: Mapping[str, FloatArray]) -> tuple[Evidence, ...]:
+    """Whether each int8 model of the bundle can take the values; nothing for a bundle without one."""
+    found = [artifact for artifact in bundle.manifest.artifacts if artifact.precision == "int8"]
+    try:
+        for artifact in found:
+            check_values(bundle, artifact, values)
+    except BundleError as error:
+        return (Evidence("runs-in-int8", 0.0, 1.0, False, str(error)),)
+    detail = ", ".join(artifact.file for artifact in found)
+    return (Evidence("runs-in-int8", 1.0, 1.0, True, detail),) if found else ()
 
 
 def estimated_accuracy(confidence: float, source: SourceFigures) -> float:
