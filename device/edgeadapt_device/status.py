@@ -36,6 +36,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         runtime: the engine in use.
         provider: what the engine computes with.
         fallback: why that is not what was asked for, "" when it is.
+        output_trouble: what is odd about the model's outputs, "" when they look like logits.
         statistics: the device re-estimates its norm statistics.
         source: state of the source.
         source_trouble: why it gives no frames, "" when it does or need not.
@@ -88,6 +89,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str = ""
     provider: str = ""
     fallback: str = ""
+    output_trouble: str = ""
     statistics: bool = False
     source: str = ""
     source_trouble: str = ""

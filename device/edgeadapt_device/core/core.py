@@ -34,6 +34,7 @@ from edgeadapt_device.core.effects import (
     StoreMessage,
     StoreSample,
 )
+from edgeadapt_device.core.outputs import OutputWatch
 from edgeadapt_device.core.restore import restore, snapshot
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.core.uplink.delivery import PendingRow
@@ -81,6 +82,7 @@ class DeviceCore:
         self._downlink = Downlink(bundle, config, trusted, self.adaptation, self._uploads, restored.told)
         self._frames, self._last_index = 0, restored.frames
         self._latency_ms = 0.0
+        self._outputs = OutputWatch()
         self._metric_due_s: float | None = None
         self._commit_due_s: float | None = None
 
@@ -159,6 +161,7 @@ class DeviceCore:
     # Frames
 
     def _on_frame(self, event: ev.FrameScored, now: Instant) -> list[Effect]:
+        self._outputs.observe(event.logits)
         probabilities = softmax(event.logits)
         uncertainty = float(entropy(probabilities))
         label = int(probabilities.argmax())
@@ -294,4 +297,5 @@ class DeviceCore:
             quarantined=self._downlink.quarantined,
             updates=adaptation.statistics.updates,
             latency_ms=self._latency_ms,
+            output_trouble=self._outputs.trouble,
         )

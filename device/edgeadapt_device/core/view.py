@@ -43,3 +43,4 @@ class CoreView:
     quarantined: int
     updates: int
     latency_ms: float
+    output_trouble: str

@@ -78,6 +78,8 @@ def _faults(status: DeviceStatus) -> tuple[str, ...]:
     reasons = []
     if status.trouble and not status.connected:
         reasons.append(status.trouble)
+    if status.output_trouble:
+        reasons.append(f"{status.output_trouble}: compile the model without its last activation")
     if status.fallback:
         reasons.append(status.fallback)
     if 0.0 <= status.storage_error_age_s <= _STORAGE_S:

@@ -1,0 +1,52 @@
+"""Do a model's outputs look like logits? Scores, statistics and patches all work on logits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeadapt.tensors import FloatArray
+
+_TOLERANCE = 1e-3
+_WATCHED_FRAMES = 32
+
+
+def doubt(logits: FloatArray, *, differ: bool) -> str:
+    """What is odd about the outputs, or "".
+
+    Args:
+        logits: [N, K] for N frames.
+        differ: the frames are known to differ.
+    """
+    if not np.isfinite(logits).all():
+        return "the model's outputs are not all finite numbers"
+    if logits.shape[1] > 1 and (logits >= -_TOLERANCE).all():
+        if np.allclose(logits.sum(axis=1), 1.0, atol=_TOLERANCE):
+            return "the model's outputs are probabilities (each row sums to 1), not logits"
+        if (logits <= 1.0 + _TOLERANCE).all() and logits.any():
+            return "the model's outputs all lie between 0 and 1: probabilities of single classes, not logits"
+    if differ and np.ptp(logits, axis=0).max() <= 1e-6 * (1.0 + np.abs(logits).max()):
+        return "the model's outputs are the same whatever the frame"
+    return ""
+
+
+class OutputWatch:
+    """Looks at the first frames of a process, and at any that are not finite.
+
+    Attributes:
+        trouble: what is odd, "" while nothing is.
+    """
+
+    def __init__(self) -> None:
+        self.trouble = ""
+        self._seen: list[FloatArray] = []
+        self._odd_frames = 0
+
+    def observe(self, logits: FloatArray) -> None:
+        """One frame's [K] logits."""
+        if not np.isfinite(logits).all():
+            self._odd_frames += 1
+            self.trouble = f"the model's outputs are not finite numbers, on {self._odd_frames} frames so far"
+        elif len(self._seen) < _WATCHED_FRAMES:
+            self._seen.append(logits)
+            if len(self._seen) == _WATCHED_FRAMES and not self.trouble:
+                self.trouble = doubt(np.stack(self._seen), differ=False)
