@@ -98,11 +98,12 @@ def check_parity(
                         key = reference.title, name
                         worst[key] = float(np.maximum(worst.get(key, 0.0), found))  # keeps NaN
             figures += [ParityFigure(key[0], label, graph, key[1], value) for key, value in worst.items()]
-    _refuse_mismatch(figures, tolerance)
+    refuse_mismatch(figures, tolerance)
     return tuple(figures)
 
 
-def _refuse_mismatch(figures: list[ParityFigure], tolerance: float) -> None:
+def refuse_mismatch(figures: Sequence[ParityFigure], tolerance: float) -> None:
+    """Raise CompileError that lists the figures above `tolerance`, or that are NaN."""
     bad = [figure for figure in figures if not figure.difference <= tolerance]
     if bad:
         listed = ", ".join(f"{f.against}/{f.values}/{f.graph}/{f.output} {f.difference:.3g}" for f in bad)
