@@ -6,16 +6,20 @@ Measured with the base values on source images, so it says nothing about a domai
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from edgeadapt import signature
-from edgeadapt.bundle import Bundle
+from edgeadapt.bundle import Artifact, Bundle
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.quantise.extend import RUNTIME
 from edgeadapt_models.compile.runtime import Runner
+
+_Run: TypeAlias = Callable[[FloatArray], Mapping[str, FloatArray]]
 
 _BATCH = 32
 _PROBE = ("probe_mean", "probe_mean_square")
@@ -40,19 +44,20 @@ class Comparison:
     signature: float
 
 
-def compare(bundle: Bundle, frames: FloatArray) -> Comparison:
+def compare(bundle: Bundle, frames: FloatArray, runtime: str = RUNTIME) -> Comparison:
     """Run both artifacts of a bundle.
 
     Args:
-        bundle: with both ONNX artifacts.
+        bundle: with both artifacts for the runtime.
         frames: float32 [N, ...] as the model takes them.
+        runtime: "onnxruntime" or "tflite".
 
     Raises:
         BundleError: an artifact is missing.
         CompileError: the runtime refuses the int8 model, or its answers are not finite.
     """
-    expected, wanted = _run(bundle, "float32", frames)
-    actual, found = _run(bundle, "int8", frames)
+    expected, wanted = _run(bundle, bundle.artifact(runtime, "float32"), frames)
+    actual, found = _run(bundle, bundle.artifact(runtime, "int8"), frames)
     same = expected.argmax(axis=1) == actual.argmax(axis=1)
     spread = max(float(expected.std()), float(np.finfo(np.float32).tiny))
     layers = bundle.manifest.layer_channels
@@ -71,18 +76,31 @@ def compare(bundle: Bundle, frames: FloatArray) -> Comparison:
 
 
 def _run(
-    bundle: Bundle, precision: str, frames: FloatArray
+    bundle: Bundle, artifact: Artifact, frames: FloatArray
 ) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
     """Logits of the fast graph, and per-frame moments of all norm layers' inputs."""
-    artifact = bundle.artifact(RUNTIME, precision)
-    fast, probe = Runner(bundle.fast_model(artifact, {})), Runner(bundle.probe_model(artifact, {}))
+    fast, probe = _runs(bundle, artifact)
     parts = [frames[start : start + _BATCH] for start in range(0, len(frames), _BATCH)]
-    logits = np.concatenate([fast.run(part)["logits"] for part in parts])
-    probed = [probe.run(part) for part in parts]
+    logits = np.concatenate([fast(part)["logits"] for part in parts])
+    probed = [probe(part) for part in parts]
     mean, square = (np.concatenate([part[name] for part in probed]) for name in _PROBE)
     if not all(np.isfinite(value).all() for value in (logits, mean, square)):
         raise CompileError(f"the {artifact.title} model returns NaN or infinity for calibration images")
     return logits, bundle.inversion(artifact, {}).apply(mean, square)
+
+
+def _runs(bundle: Bundle, artifact: Artifact) -> tuple[_Run, _Run]:
+    """What runs the fast graph, and the probe."""
+    if artifact.runtime == RUNTIME:
+        fast, probe = Runner(bundle.fast_model(artifact, {})), Runner(bundle.probe_model(artifact, {}))
+        return fast.run, probe.run
+    from edgeadapt_models.compile.tflite.runtime import TfliteRunner, to_layout
+
+    runner = TfliteRunner(bundle.fast_model(artifact, {}))
+    return (
+        lambda x: runner.run("fast", to_layout(artifact, x)),
+        lambda x: runner.run("probe", to_layout(artifact, x)),
+    )
 
 
 def _pooled(mean: FloatArray, square: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -7,11 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from edgeadapt.bundle import Artifact
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
 
 # The interpreter raises these for a file that it cannot read, and for operators that do not fit together.
 _RUNTIME_ERRORS = (RuntimeError, ValueError)
+
+
+def to_layout(artifact: Artifact, x: FloatArray) -> FloatArray:
+    """Inputs [N, *shape] as a bundle has them, in the artifact's order of axes."""
+    turned = artifact.layout == "NHWC" and x.ndim == 4
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if turned else x
 
 
 class TfliteRunner:

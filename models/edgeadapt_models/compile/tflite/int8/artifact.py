@@ -14,6 +14,7 @@ import msgspec
 
 from edgeadapt.bundle import NormLayer, Region, SlotValues, Write
 from edgeadapt.bundle.writes import FoldNorm, FoldNormInt8, regions
+from edgeadapt.errors import CompileError
 from edgeadapt_models.compile.quantise.qparams import ActivationParams
 from edgeadapt_models.compile.tflite.artifact import TfliteModel
 from edgeadapt_models.compile.tflite.file.flatbuffer import TfliteFile, serialise
@@ -48,13 +49,18 @@ def int8_model(
         calibrate: chooses scales; called once, with the names of ONNX values.
 
     Raises:
-        CompileError: from `calibrate`.
+        CompileError: nothing can be int8, or from `calibrate`.
     """
     keys = {span.offset: key for key, span in source.file.constants.items()}
     fixed = _fixed_kernels(source, keys, {layer.name: layer for layer in layers})
     outputs = tuple(source.program.subgraphs[0].outputs)
     choices = [choose(subgraph, outputs, fixed) for subgraph in source.program.subgraphs]
     pairs = list(zip(source.program.subgraphs, choices, strict=True))
+    if not choices[0].operators:
+        raise CompileError(
+            "nothing in this model can be int8 in LiteRT: "
+            "it has no convolution or matrix product whose weights only a norm layer changes"
+        )
     names = frozenset(chain.from_iterable(needs_params(*pair) for pair in pairs))
     params = calibrate(sorted(names))
     kernels: dict[str, IntegerKernel] = {}
