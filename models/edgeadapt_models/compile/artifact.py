@@ -1,7 +1,8 @@
 """The ONNX artifact: slots placed, bytes laid out, writes located, and what the manifest says of it all.
 
 The base of folded layers is measured: their statistics are the source's moments of their raw output, with a
-scale and bias that undo them, so that the base changes nothing.
+scale and bias that undo them, so that the base changes nothing. Further slots (prompts, adapters, the head)
+come from `extras`; their writes run first, since a norm layer scales what an adapter adds to a kernel.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -19,17 +21,23 @@ from edgeadapt.bundle import Artifact, InputSpec, Manifest, NormLayer
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.analyse.sites import FoldedSite, NormSite
 from edgeadapt_models.compile.calibrate import Moments, Source, measure
+from edgeadapt_models.compile.extras.attach import ground_of, measured_tensors
+from edgeadapt_models.compile.extras.build import Ground, add_extras
+from edgeadapt_models.compile.extras.plan import Extras
+from edgeadapt_models.compile.extras.request import ExtrasRequest
 from edgeadapt_models.compile.graph.locate import locate
 from edgeadapt_models.compile.graph.place import AffinePlan, Named, Plan, place
-from edgeadapt_models.compile.graph.probe import Measured, probe_suffix
+from edgeadapt_models.compile.graph.probe import probe_suffix
 from edgeadapt_models.compile.graph.slots import make_slots, norm_layers
 from edgeadapt_models.compile.prepare import Prepared
+from edgeadapt_models.compile.runtime import frames_to_input
 from edgeadapt_models.compile.source.frames import Frames
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 
 MODEL_NAME = "model.onnx"
 PROBE_NAME = "probe.bin"
+_SCALE_FRAMES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,8 @@ class OnnxArtifact:
 
     Attributes:
         model: the graph; slots are initializers of their own.
+        ground: the graph before extras were built into it, and what is known of it.
+        extras: what was built into it.
         plans: what is written where.
         files: the model and the probe suffix.
         manifest: complete but for the digests of files.
@@ -46,6 +56,8 @@ class OnnxArtifact:
     """
 
     model: onnx.ModelProto
+    ground: Ground
+    extras: Extras
     plans: tuple[Plan, ...]
     files: Mapping[str, bytes]
     manifest: Manifest
@@ -54,28 +66,43 @@ class OnnxArtifact:
 
 
 def lay_out(
-    prepared: Prepared, spec: InputSpec, data: Frames, *, name: str, classes: Sequence[str]
+    prepared: Prepared,
+    spec: InputSpec,
+    data: Frames,
+    *,
+    name: str,
+    classes: Sequence[str],
+    request: ExtrasRequest,
 ) -> OnnxArtifact:
     """Lay a prepared graph out as an artifact; the graph is not changed.
 
     Raises:
-        CompileError: a base value is not finite, or the model's outputs are not.
+        CompileError: a base value or an output is not finite, or an extra cannot be had from this model.
     """
-    model = onnx.ModelProto()
-    model.CopyFrom(prepared.model)
-    plans = place(model, prepared.layers)
+    placed = onnx.ModelProto()
+    placed.CopyFrom(prepared.model)
+    plans = place(placed, prepared.layers)
+    x = frames_to_input(spec, data.frames[:_SCALE_FRAMES])
+    ground = ground_of(placed, prepared.layers, plans, prepared.findings.head, spec, x)
+    extras = add_extras(ground, request)
+    model = extras.model
     raw: bytes = model.SerializeToString(deterministic=True)
-    probe = probe_suffix(model, [Measured.of(layer.site) for layer in prepared.layers])
+    measured = measured_tensors(prepared.layers, extras.probe)
+    probe = extras.probe.suffix() + probe_suffix(model, measured)
     layers = norm_layers(prepared.layers)
-    manifest = Manifest(name, tuple(classes), spec, prepared.embedding_dim, (), layers, (), ())
-    source = measure(raw + probe, manifest, data)
-    base = _base(model, prepared.layers, layers, plans, source.moments)
-    writes = locate(model, raw, plans, base)
-    measured = tuple(_place(layer) for layer in prepared.layers)
-    artifact = Artifact("onnxruntime", MODEL_NAME, PROBE_NAME, writes, measured)
-    slots = make_slots(prepared.layers, base)
-    complete = Manifest(name, tuple(classes), spec, prepared.embedding_dim, slots, layers, (artifact,), ())
-    return OnnxArtifact(model, plans, {MODEL_NAME: raw, PROBE_NAME: probe}, complete, base, source)
+    outline = Manifest(name, tuple(classes), spec, prepared.embedding_dim, (), layers, (), ())
+    if extras.probe.signature:
+        outline = msgspec.structs.replace(outline, signature_offset=outline.layer_channels)
+    source = measure(raw + probe, outline, data)
+    norms = _base(model, prepared.layers, layers, plans, source.moments)
+    writes = (*extras.writes(raw), *locate(model, raw, plans, norms))
+    places = tuple(_place(layer) for layer in prepared.layers)
+    artifact = Artifact("onnxruntime", MODEL_NAME, PROBE_NAME, writes, places)
+    slots = (*make_slots(prepared.layers, norms), *extras.slots)
+    manifest = msgspec.structs.replace(outline, slots=slots, artifacts=(artifact,))
+    files = {MODEL_NAME: raw, PROBE_NAME: probe}
+    base = {**norms, **extras.base}
+    return OnnxArtifact(model, ground, extras, plans, files, manifest, base, source)
 
 
 def _place(layer: Named) -> Literal["input", "output"]:

@@ -30,19 +30,24 @@ from edgeadapt.bundle import (
 from edgeadapt.digest import sha256_hex
 from edgeadapt.tensors import encode_tensors
 from edgeadapt_models.compile.analyse.findings import Findings, FoldedLayers
-from edgeadapt_models.compile.artifact import OnnxArtifact, lay_out
+from edgeadapt_models.compile.artifact import MODEL_NAME, OnnxArtifact, lay_out
 from edgeadapt_models.compile.calibrate import calibrate, classes_without_data
+from edgeadapt_models.compile.extras.cost import cost_ratio
+from edgeadapt_models.compile.extras.explicit import Explicit
+from edgeadapt_models.compile.extras.request import ExtrasRequest
+from edgeadapt_models.compile.extras.sizes import size_warnings
 from edgeadapt_models.compile.graph.place import Named
 from edgeadapt_models.compile.parity import ParityFigure, check_parity
 from edgeadapt_models.compile.prepare import prepare
 from edgeadapt_models.compile.reference.explicit import ExplicitReference
-from edgeadapt_models.compile.runtime import frames_to_input
+from edgeadapt_models.compile.runtime import Runner, frames_to_input
 from edgeadapt_models.compile.source.draft import Draft
 from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.compile.source.modules import draft_module
 from edgeadapt_models.compile.write import write_folder
 
 PARITY_FRAMES = 16
+_PLAIN = ExtrasRequest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class Compilation:
         layers: where the norm layers are in the graph, in the manifest's order.
         findings: the head, and what was passed over.
         notes: for people.
+        cost: time of a frame over that of the plain model, where prompts or adapters put nodes into the
+            graph; None where everything folds.
     """
 
     bundle: Bundle
@@ -62,6 +69,7 @@ class Compilation:
     layers: tuple[Named, ...]
     findings: Findings
     notes: tuple[str, ...]
+    cost: float | None = None
 
 
 def compile_model(
@@ -106,12 +114,13 @@ def compile_module(
     data: Frames,
     out: Path,
     folded: FoldedLayers = "auto",
+    extras: ExtrasRequest = _PLAIN,
 ) -> Compilation:
     """As `compile_model`, for any input, with all that is known of the result."""
     data.check(spec, len(classes))
     x = parity_inputs(spec, data)
     draft = draft_module(module, spec, x, classes=len(classes))
-    return compile_draft(draft, name=name, classes=classes, data=data, out=out, folded=folded)
+    return compile_draft(draft, name=name, classes=classes, data=data, out=out, folded=folded, extras=extras)
 
 
 def compile_draft(
@@ -122,6 +131,7 @@ def compile_draft(
     data: Frames,
     out: Path,
     folded: FoldedLayers = "auto",
+    extras: ExtrasRequest = _PLAIN,
 ) -> Compilation:
     """Compile a model from any source.
 
@@ -132,6 +142,7 @@ def compile_draft(
         data: frames of the split that the model was fitted on, with or without labels.
         out: the folder; a bundle that is there is replaced whole.
         folded: which layers without a norm layer of their own to use.
+        extras: prompts and adapters.
 
     Raises:
         CompileError: the model or the data is not as needed; says what was found. `out` is then untouched.
@@ -139,9 +150,9 @@ def compile_draft(
     data.check(draft.spec, len(classes))
     x = parity_inputs(draft.spec, data)
     prepared = prepare(draft, x, classes=len(classes), folded=folded)
-    made = lay_out(prepared, draft.spec, data, name=name, classes=classes)
-    parity = _check(made, prepared.layers, draft, x)
-    notes = [*prepared.notes]
+    made = lay_out(prepared, draft.spec, data, name=name, classes=classes, request=extras)
+    parity = _check(made, prepared.layers, draft, x, extras)
+    notes = [*prepared.notes, *made.extras.notes, *size_warnings(made.manifest.slots)]
     missing = classes_without_data(data.labels, len(classes))
     if missing:
         notes.append(
@@ -149,7 +160,8 @@ def compile_draft(
         )
     calibration = calibrate(made.source, made.manifest, data.labels)
     _write(made, calibration.encode(), out)
-    return Compilation(read_folder(out), parity, prepared.layers, prepared.findings, tuple(notes))
+    cost = _cost(made, x[:1]) if made.extras.added_nodes else None
+    return Compilation(read_folder(out), parity, prepared.layers, prepared.findings, tuple(notes), cost)
 
 
 def parity_inputs(spec: InputSpec, data: Frames) -> npt.NDArray[np.float32]:
@@ -157,11 +169,21 @@ def parity_inputs(spec: InputSpec, data: Frames) -> npt.NDArray[np.float32]:
     return frames_to_input(spec, data.frames[:PARITY_FRAMES])
 
 
+def _cost(made: OnnxArtifact, x: npt.NDArray[np.float32]) -> float:
+    plain: bytes = made.ground.model.SerializeToString()
+    return cost_ratio(Runner(plain), Runner(made.files[MODEL_NAME]), x)
+
+
 def _check(
-    made: OnnxArtifact, layers: Sequence[Named], draft: Draft, x: npt.NDArray[np.float32]
+    made: OnnxArtifact,
+    layers: Sequence[Named],
+    draft: Draft,
+    x: npt.NDArray[np.float32],
+    request: ExtrasRequest,
 ) -> tuple[ParityFigure, ...]:
     manifest = made.manifest
-    explicit = ExplicitReference(made.model, layers, made.plans, manifest.norm_layers, made.base)
+    branches = Explicit(made.ground, request, made.extras)
+    explicit = ExplicitReference(branches, layers, made.plans, manifest.norm_layers, made.base)
     return check_parity(
         manifest.artifacts[0],
         made.files,

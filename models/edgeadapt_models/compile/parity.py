@@ -1,4 +1,4 @@
-"""Check an artifact against what is known of the model: the base, and a random patch of every norm slot.
+"""Check an artifact against what is known of the model: the base, and random patches of every slot.
 
 References are torch, the file that was given, and the graph written out (`reference`). Each comparison is the
 largest absolute difference over the largest magnitude (at least 1) of what is expected, over a batch of
@@ -16,6 +16,7 @@ import numpy as np
 from edgeadapt.bundle import Artifact, NormLayer, Slot, SlotValues, materialise
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
+from edgeadapt_models.compile.extras.values import disturbed
 from edgeadapt_models.compile.reference.base import Reference
 from edgeadapt_models.compile.runtime import Runner
 
@@ -31,7 +32,7 @@ class ParityFigure:
 
     Attributes:
         against: the reference's title.
-        values: "base" or "patch".
+        values: "base", "patch" (of norm slots) or "every slot".
         graph: "fast" or "probe".
         output: name of the output.
         difference: largest absolute difference, relative to the largest magnitude (at least 1).
@@ -42,6 +43,13 @@ class ParityFigure:
     graph: str
     output: str
     difference: float
+
+
+def random_patches(slots: Sequence[Slot], base: SlotValues) -> dict[str, dict[str, FloatArray]]:
+    """What is compared: nothing changed, every norm slot, and every slot that there is."""
+    norms, further = random_patch(slots, base), disturbed(slots, base, _PATCH_SEED)
+    patches: dict[str, dict[str, FloatArray]] = {"base": {}, "patch": norms}
+    return {**patches, "every slot": {**norms, **further}} if further else patches
 
 
 def random_patch(slots: Sequence[Slot], base: SlotValues) -> dict[str, FloatArray]:
@@ -86,7 +94,7 @@ def check_parity(
         CompileError: a difference exceeds `tolerance`; lists every such figure.
     """
     figures: list[ParityFigure] = []
-    for label, patch in (("base", dict[str, FloatArray]()), ("patch", random_patch(slots, base))):
+    for label, patch in random_patches(slots, base).items():
         fast = materialise(files[artifact.file], artifact, layers, patch, base)
         for graph, model in (("fast", fast), ("probe", fast + files[artifact.probe_suffix])):
             runner = Runner(model)

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 import torch
 
-from edgeadapt.bundle import Artifact, Bundle
+from edgeadapt.bundle import Artifact, Bundle, Copy
 from edgeadapt.errors import CompileError
 from edgeadapt_models.compile import ParityFigure, tiny_images, tiny_module
-from edgeadapt_models.compile.parity import TOLERANCE, check_parity, random_patch
+from edgeadapt_models.compile.parity import TOLERANCE, check_parity, random_patch, random_patches
 from edgeadapt_models.compile.reference.torch_module import TorchReference
 from edgeadapt_models.compile.runtime import to_input
 from edgeadapt_models.compile.tiny import TinyNet
@@ -38,19 +38,24 @@ def test_a_right_graph_passes(bundles: dict[str, Bundle]) -> None:
 def test_the_patch_moves_every_slot_and_keeps_variances_positive(bundles: dict[str, Bundle]) -> None:
     bundle = bundles["batch"]
     patch = random_patch(bundle.manifest.slots, bundle.slots)
-    assert patch.keys() == bundle.slots.keys()
-    for slot in bundle.manifest.slots:
+    norms = [slot for slot in bundle.manifest.slots if slot.kind.startswith("norm_")]
+    assert patch.keys() == {slot.name for slot in norms}
+    every = random_patches(bundle.manifest.slots, bundle.slots)["every slot"]
+    assert every.keys() == bundle.slots.keys()
+    assert all((every[name] != base).any() for name, base in bundle.slots.items())
+    for slot in norms:
         assert (patch[slot.name] != bundle.slots[slot.name]).any()
         assert slot.kind != "norm_var" or patch[slot.name].min() > 0
 
 
 def test_swapped_offsets_show_under_a_patch(bundles: dict[str, Bundle]) -> None:
     artifact = bundles["batch"].artifact("onnxruntime")
-    first, second, *others = artifact.writes
-    swapped = (
-        msgspec.structs.replace(first, slot=second.slot),  # type: ignore[union-attr]
-        msgspec.structs.replace(second, slot=first.slot),  # type: ignore[union-attr]
-        *others,
+    other = {"norm1.weight": "norm1.bias", "norm1.bias": "norm1.weight"}
+    swapped = tuple(
+        msgspec.structs.replace(write, slot=other[write.slot])
+        if isinstance(write, Copy) and write.slot in other
+        else write
+        for write in artifact.writes
     )
     with pytest.raises(CompileError, match=r"torch/patch/fast/logits [\d.e+]+") as caught:
         check(tiny_module(0), bundles["batch"], msgspec.structs.replace(artifact, writes=swapped))

@@ -8,7 +8,7 @@ artifact against it, for values that move every slot.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,29 +23,36 @@ from edgeadapt_models.compile.extras.build import Ground, add_extras
 from edgeadapt_models.compile.extras.plan import Extras, Planned
 from edgeadapt_models.compile.extras.request import ExtrasRequest
 from edgeadapt_models.compile.extras.workpiece import Workpiece
+from edgeadapt_models.compile.reference.explicit import Branched
 
 _VARIANTS = ("bottleneck", "tokens")
 
 
-def explicit_model(
-    ground: Ground, request: ExtrasRequest, extras: Extras, values: SlotValues
-) -> onnx.ModelProto:
-    """Build it.
+@dataclass(frozen=True, slots=True)
+class Explicit:
+    """Makes such models.
 
-    Args:
+    Attributes:
         ground: what `extras` were built on; the norm layers' values are those in its graph.
         request: what was asked for.
         extras: what came of it.
-        values: of the extras' slots; those that are not named keep the base value.
     """
-    variants = tuple(adapter for adapter in request.adapters if adapter.kind in _VARIANTS)
-    plain = add_extras(ground, replace(request, prompt=None, adapters=variants, head=False))
-    work = Workpiece(plain.model, ground.shapes, ())
-    given = {**extras.base, **values}
-    branch = _Branches(work, extras, given)
-    for planned in extras.planned:
-        branch.add(planned)
-    return work.model
+
+    ground: Ground
+    request: ExtrasRequest
+    extras: Extras
+
+    def __call__(self, values: SlotValues) -> Branched:
+        """For values of any slots; norm layers' are passed over, those not named keep the base value."""
+        variants = tuple(adapter for adapter in self.request.adapters if adapter.kind in _VARIANTS)
+        plain = add_extras(self.ground, ExtrasRequest(None, variants, head=False))
+        work = Workpiece(plain.model, self.ground.shapes, ())
+        branches = _Branches(work, self.extras, {**self.extras.base, **values})
+        for planned in self.extras.planned:
+            branches.add(planned)
+        work.model.graph.node.extend(plain.probe.nodes)
+        work.model.graph.initializer.extend(plain.probe.initializers)
+        return Branched(work.model, plain.probe.measured)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import onnx
 
 from edgeadapt.bundle import Region, Slot, Write
 from edgeadapt.tensors import FloatArray
+from edgeadapt_models.compile.graph.wire_walk import initializer_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,14 @@ class ProbePart:
     measured: Mapping[str, str] = field(default_factory=dict)
     signature: str = ""
 
+    def suffix(self) -> bytes:
+        """The nodes as a message to put behind the model, in front of those that measure."""
+        graph = onnx.GraphProto()
+        graph.node.extend(self.nodes)
+        graph.initializer.extend(self.initializers)
+        data: bytes = onnx.ModelProto(graph=graph).SerializeToString(deterministic=True)
+        return data if self.nodes else b""
+
 
 @dataclass(frozen=True, slots=True)
 class Extras:
@@ -73,7 +82,7 @@ class Extras:
     added_nodes: int
     notes: tuple[str, ...]
 
-    @property
-    def written(self) -> frozenset[str]:
-        """Initializers that a write changes or reads."""
-        return frozenset(name for planned in self.planned for name in planned.tensors.values())
+    def writes(self, data: bytes) -> tuple[Write, ...]:
+        """The writes for the model's bytes."""
+        spans = initializer_spans(data)
+        return tuple(planned.placed(lambda name: spans[name].offset) for planned in self.planned)

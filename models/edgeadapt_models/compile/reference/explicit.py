@@ -6,7 +6,9 @@ no runtime optimisation, and moments are taken by numpy from the tensors themsel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,35 +27,54 @@ from edgeadapt_models.compile.graph.run import run_graph
 from edgeadapt_models.compile.reference.base import relative_difference
 
 
+@dataclass(frozen=True, slots=True)
+class Branched:
+    """A graph in which prompts, adapters and the head have their values, as nodes of their own.
+
+    Attributes:
+        model: anew each time, to be changed.
+        measured: tensors to measure in place of those that norm layers normalise.
+    """
+
+    model: onnx.ModelProto
+    measured: Mapping[str, str]
+
+
+Branches: TypeAlias = Callable[[SlotValues], Branched]
+"""Makes one for values of any slots; those of norm layers are passed over."""
+
+
 class ExplicitReference:
-    """Knows outputs and moments for any values of norm slots."""
+    """Knows outputs and moments for any values of any slots."""
 
     title = "the graph"
 
     def __init__(
         self,
-        model: onnx.ModelProto,
+        branches: Branches,
         found: Sequence[Named],
         plans: Sequence[Plan],
         layers: Sequence[NormLayer],
         base: SlotValues,
     ) -> None:
         """Everything as it was placed; `base` holds every slot of `layers`."""
-        self._model, self._found, self._layers, self._base = model, tuple(found), tuple(layers), base
+        self._branches, self._found, self._layers, self._base = branches, tuple(found), tuple(layers), base
         self._affine = {plan.layer: plan for plan in plans if isinstance(plan, AffinePlan)}
 
     def differences(
         self, actual: Mapping[str, FloatArray], x: FloatArray, values: SlotValues
     ) -> dict[str, float]:
         """Of every output; moments are those that the probe measures, of outputs for folded layers."""
-        model = self._written(values)
-        tensors = [entry.site.tensor for entry in self._found]
-        run = run_graph(model, {INPUT: x}, dict.fromkeys([*OUTPUTS, *tensors]))
+        branched = self._branches(values)
+        self._write(branched.model, values)
+        sources = [entry.site.tensor for entry in self._found]
+        tensors = [branched.measured.get(source, source) for source in sources]
+        run = run_graph(branched.model, {INPUT: x}, dict.fromkeys([*OUTPUTS, *tensors]))
         expected: dict[str, npt.NDArray[np.float64]] = {name: run[name] for name in OUTPUTS}
         for name, power in zip(PROBE_OUTPUTS, (1, 2), strict=True):
             parts = [
-                (run[entry.site.tensor].astype(np.float64) ** power).mean(axis=reduce_axes(entry.site))
-                for entry in self._found
+                (run[tensor].astype(np.float64) ** power).mean(axis=reduce_axes(entry.site))
+                for entry, tensor in zip(self._found, tensors, strict=True)
             ]
             expected[name] = np.concatenate(parts, axis=1)
         # Behind the layers' own channels there may be those of the signature's copy.
@@ -63,9 +84,8 @@ class ExplicitReference:
             if name in actual
         }
 
-    def _written(self, values: SlotValues) -> onnx.ModelProto:
-        model = onnx.ModelProto()
-        model.CopyFrom(self._model)
+    def _write(self, model: onnx.ModelProto, values: SlotValues) -> None:
+        """Give norm layers their values."""
         graph = model.graph
         held = {tensor.name: tensor for tensor in graph.initializer}
         for entry, layer in zip(self._found, self._layers, strict=True):
@@ -81,7 +101,6 @@ class ExplicitReference:
                 plan = self._affine[entry.name]
                 _set(held[plan.scale], gain)
                 _set(held[plan.shift], shift)
-        return model
 
 
 def _gain_and_shift(layer: NormLayer, values: SlotValues) -> tuple[FloatArray, FloatArray]:
