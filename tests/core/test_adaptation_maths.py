@@ -114,6 +114,20 @@ def test_signature_distance_is_in_source_deviations() -> None:
     assert distance(a, np.zeros(3, np.float32), calibration) == math.inf
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_row_is_scored_to_the_bit_as_one_of_many(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = (rng.normal(0, 10**seed, (20, 3 + 7 * seed))).astype(np.float32)
+    rows[0, 0], rows[1, 1], rows[2, 2], rows[3] = np.nan, np.inf, -np.inf, np.finfo(np.float32).max
+    many = softmax(rows)
+    uncertain = entropy(many)
+    for row, probabilities, value in zip(rows, many, uncertain, strict=True):
+        alone = softmax(row)
+        np.testing.assert_array_equal(alone, probabilities)
+        assert alone.dtype == probabilities.dtype
+        np.testing.assert_array_equal(entropy(alone), value)
+
+
 def test_softmax_and_entropy() -> None:
     p = softmax(np.array([[0.0, 0.0], [1000.0, 0.0], [np.nan, 1.0]], np.float32))
     assert np.allclose(p, [[0.5, 0.5], [1.0, 0.0], [0.5, 0.5]])

@@ -60,6 +60,8 @@ class DomainTracker:
         self._class_sum: npt.NDArray[np.float64] = np.zeros((self._classes, size))
         self._class_count: npt.NDArray[np.float64] = np.zeros(self._classes)
         self._reference_count = 0
+        self._signature: Signature | None = None
+        self._drift: float | None = None
         self._window: deque[tuple[npt.NDArray[np.float64], float]] = deque()
         self._window_sum: npt.NDArray[np.float64] = np.zeros(size)
         self._window_unseen = 0.0
@@ -95,6 +97,7 @@ class DomainTracker:
         self._class_sum[predicted] += value
         self._class_count[predicted] += 1.0
         self._reference_count += 1
+        self._signature = self._drift = None
 
     def _slide(self, value: npt.NDArray[np.float64], predicted: int) -> float:
         """Move the window on, set `distance`, and return the threshold it has to pass."""
@@ -119,14 +122,21 @@ class DomainTracker:
     @property
     def signature(self) -> Signature:
         """Mean signature of the segment so far; the source's own before the first frame."""
-        if not self._reference_count:
-            return Signature(self._calibration.signature_mean, 0)
-        return Signature((self._sum / self._reference_count).astype(np.float32), self._reference_count)
+        if self._signature is None:
+            self._signature = Signature(self._calibration.signature_mean, 0)
+            if self._reference_count:
+                mean = (self._sum / self._reference_count).astype(np.float32)
+                self._signature = Signature(mean, self._reference_count)
+        return self._signature
 
     @property
     def drift(self) -> float:
         """Distance of the segment's signature from the source, in source standard deviations."""
-        return distance(self.signature.vector, self._calibration.signature_mean, self._calibration)
+        # Asked for with every frame; changes only with a probed one.
+        if self._drift is None:
+            source = self._calibration.signature_mean
+            self._drift = distance(self.signature.vector, source, self._calibration)
+        return self._drift
 
     def at_home(self, min_drift: float) -> bool:
         """True while the segment looks like the source: within `min_drift` plus chance, 1/sqrt(n)."""
