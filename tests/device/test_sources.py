@@ -293,6 +293,7 @@ def test_a_camera_that_is_never_there_leaves_a_device_that_says_so(
     with running(configured(kind="camera", path="0"), FakeCamera(None).open):
         status = seen(tmp_path, lambda status: bool(status.source_trouble))
         assert (status.source, status.ready) == ("starting", True)
+        assert status.health == "degraded"
         assert status.source_trouble == "camera 0: it cannot be opened"
 
 

@@ -80,6 +80,8 @@ def _faults(status: DeviceStatus) -> tuple[str, ...]:
         reasons.append(status.trouble)
     if status.output_trouble:
         reasons.append(f"{status.output_trouble}: compile the model without its last activation")
+    if status.source_trouble and status.source not in _SOURCE_FAULTS:
+        reasons.append(f"the source is {status.source}: {status.source_trouble}")
     if status.fallback:
         reasons.append(status.fallback)
     if 0.0 <= status.storage_error_age_s <= _STORAGE_S:

@@ -54,6 +54,7 @@ def test_a_patience_of_zero_judges_no_pause() -> None:
     ("changes", "words"),
     [
         ({"trouble": "broker x: refused"}, "broker x: refused"),
+        ({"source": "starting", "source_trouble": "camera 0 is not there"}, "camera 0 is not there"),
         ({"output_trouble": "the outputs are probabilities"}, "without its last activation"),
         ({"fallback": "CUDA is not there"}, "CUDA is not there"),
         ({"storage_errors": 2, "storage_error_age_s": 5.0}, "a write failed 5 s ago; 2 so far"),
