@@ -2,14 +2,15 @@
 
 A model comes from torch, an exported program or an ONNX file (`source`), and is prepared (`prepare`), laid
 out (`artifact`), checked against what it was made of (`parity`), measured on source data (`calibrate`) and
-written (`write`). The caller's module or file is never changed. The format itself is decided in
+written (`write`), with artifacts for further runtimes (`targets`). The caller's module or file is never changed. The format itself is decided in
 `edgeadapt.bundle`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -39,15 +40,18 @@ from edgeadapt_models.compile.extras.sizes import size_warnings
 from edgeadapt_models.compile.graph.place import Named
 from edgeadapt_models.compile.parity import ParityFigure, check_parity
 from edgeadapt_models.compile.prepare import prepare
+from edgeadapt_models.compile.quantise.compare import Comparison
 from edgeadapt_models.compile.reference.explicit import ExplicitReference
 from edgeadapt_models.compile.runtime import Runner, frames_to_input
 from edgeadapt_models.compile.source.draft import Draft
 from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.compile.source.modules import draft_module
+from edgeadapt_models.compile.targets import TargetRequest, extend
 from edgeadapt_models.compile.write import write_folder
 
 PARITY_FRAMES = 16
 _PLAIN = ExtrasRequest()
+_ONNX = TargetRequest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Compilation:
         notes: for people.
         cost: time of a frame over that of the plain model, where prompts or adapters put nodes into the
             graph; None where everything folds.
+        int8: what integers cost, by the title of the artifact.
     """
 
     bundle: Bundle
@@ -70,6 +75,7 @@ class Compilation:
     findings: Findings
     notes: tuple[str, ...]
     cost: float | None = None
+    int8: Mapping[str, Comparison] = field(default_factory=dict)
 
 
 def compile_model(
@@ -115,12 +121,15 @@ def compile_module(
     out: Path,
     folded: FoldedLayers = "auto",
     extras: ExtrasRequest = _PLAIN,
+    targets: TargetRequest = _ONNX,
 ) -> Compilation:
     """As `compile_model`, for any input, with all that is known of the result."""
     data.check(spec, len(classes))
     x = parity_inputs(spec, data)
     draft = draft_module(module, spec, x, classes=len(classes))
-    return compile_draft(draft, name=name, classes=classes, data=data, out=out, folded=folded, extras=extras)
+    return compile_draft(
+        draft, name=name, classes=classes, data=data, out=out, folded=folded, extras=extras, targets=targets
+    )
 
 
 def compile_draft(
@@ -132,6 +141,7 @@ def compile_draft(
     out: Path,
     folded: FoldedLayers = "auto",
     extras: ExtrasRequest = _PLAIN,
+    targets: TargetRequest = _ONNX,
 ) -> Compilation:
     """Compile a model from any source.
 
@@ -143,6 +153,7 @@ def compile_draft(
         out: the folder; a bundle that is there is replaced whole.
         folded: which layers without a norm layer of their own to use.
         extras: prompts and adapters.
+        targets: runtimes and precisions.
 
     Raises:
         CompileError: the model or the data is not as needed; says what was found. `out` is then untouched.
@@ -159,14 +170,26 @@ def compile_draft(
             f"prototypes of {missing} of {len(classes)} classes are from the model's own predictions"
         )
     calibration = calibrate(made.source, made.manifest, data.labels)
-    _write(made, calibration.encode(), out)
+    files = _files(made, calibration.encode())
+    compared: Mapping[str, Comparison] = {}
+    if not targets.plain:
+        extended = extend(Bundle.from_files(files), targets, _some(draft.spec, data, targets))
+        files, parity, compared = extended.files, (*parity, *extended.parity), extended.int8
+    write_folder(files, out)
     cost = _cost(made, x[:1]) if made.extras.added_nodes else None
-    return Compilation(read_folder(out), parity, prepared.layers, prepared.findings, tuple(notes), cost)
+    return Compilation(
+        read_folder(out), parity, prepared.layers, prepared.findings, tuple(notes), cost, compared
+    )
 
 
 def parity_inputs(spec: InputSpec, data: Frames) -> npt.NDArray[np.float32]:
     """The first of the source data as a model takes them: float32 [N, *shape]."""
     return frames_to_input(spec, data.frames[:PARITY_FRAMES])
+
+
+def _some(spec: InputSpec, data: Frames, targets: TargetRequest) -> npt.NDArray[np.float32]:
+    """As many inputs as further artifacts want to see."""
+    return frames_to_input(spec, data.sample(targets.frames(math.prod(spec.shape))).frames)
 
 
 def _cost(made: OnnxArtifact, x: npt.NDArray[np.float32]) -> float:
@@ -195,7 +218,7 @@ def _check(
     )
 
 
-def _write(made: OnnxArtifact, calibration: bytes, out: Path) -> None:
+def _files(made: OnnxArtifact, calibration: bytes) -> Mapping[str, bytes]:
     files = {
         **made.files,
         CALIBRATION_NAME: calibration,
@@ -203,4 +226,4 @@ def _write(made: OnnxArtifact, calibration: bytes, out: Path) -> None:
     }
     digests = tuple(FileDigest(file, sha256_hex(data), len(data)) for file, data in sorted(files.items()))
     files[MANIFEST_NAME] = encode_manifest(msgspec.structs.replace(made.manifest, files=digests))
-    write_folder(files, out)
+    return files

@@ -25,11 +25,38 @@ from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray, encode_tensors
 from edgeadapt_models.compile.parity import ParityFigure
 from edgeadapt_models.compile.quantise.artifact import quantised_artifact
+from edgeadapt_models.compile.quantise.calibrated import MAX_FRAMES
 from edgeadapt_models.compile.quantise.compare import Comparison, compare
 from edgeadapt_models.compile.quantise.extend import float_artifact, input_limits
 
 Target: TypeAlias = Literal["onnx", "tflite"]
-PARITY_FRAMES = 16
+_PARITY_FRAMES = 16
+_COMPARED_FRAMES = 128
+_MAX_VALUES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRequest:
+    """What a bundle is to run on.
+
+    Attributes:
+        runtimes: "onnx" is in every bundle, whether named or not.
+        int8: whether to add an int8 artifact for each runtime that is named.
+    """
+
+    runtimes: frozenset[Target] = frozenset({"onnx"})
+    int8: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """True when nothing is added to the float ONNX artifact."""
+        return self.runtimes <= {"onnx"} and not self.int8
+
+    def frames(self, values: int) -> int:
+        """How many frames of so many values `extend` wants to see: ranges need many, checks a few."""
+        if not self.int8:
+            return _PARITY_FRAMES
+        return min(max(_MAX_VALUES // values, _COMPARED_FRAMES), MAX_FRAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +76,34 @@ class Extended:
     int8: Mapping[str, Comparison]
 
 
-def extend(bundle: Bundle, targets: frozenset[Target], frames: FloatArray, *, int8: bool) -> Extended:
+def extend(bundle: Bundle, request: TargetRequest, frames: FloatArray) -> Extended:
     """Add artifacts to a bundle.
 
     Args:
         bundle: with a float ONNX artifact.
-        targets: for which runtimes.
-        frames: float32 [N, *shape] of the source domain: a few hundred, when `int8`.
-        int8: whether to add an int8 artifact for each target.
+        request: which ones.
+        frames: float32 [N, *shape] of the source domain, as many as `request.frames` says.
 
     Raises:
         CompileError: an artifact cannot be made, or does not compute what the ONNX one does.
     """
     made: list[tuple[Artifact, Mapping[str, bytes]]] = []
-    if int8 and "onnx" in targets:
+    if request.int8 and "onnx" in request.runtimes:
         onnx = quantised_artifact(float_artifact(bundle), frames, limits=input_limits(bundle))
         made.append((onnx.artifact, onnx.files))
-    if "tflite" in targets:
-        made += _tflite(bundle, frames, int8=int8)
+    if "tflite" in request.runtimes:
+        made += _tflite(bundle, frames, int8=request.int8)
     files = _files(bundle, made)
     extended = Bundle.from_files(files)
     figures: tuple[ParityFigure, ...] = ()
-    if "tflite" in targets:
+    if "tflite" in request.runtimes:
         from edgeadapt_models.compile.tflite.check import check_tflite
 
-        figures = check_tflite(extended, frames[:PARITY_FRAMES])
+        figures = check_tflite(extended, frames[:_PARITY_FRAMES])
     titles = {artifact.title: artifact.runtime for artifact, _ in made if artifact.precision == "int8"}
-    compared = {title: compare(extended, frames, runtime) for title, runtime in titles.items()}
+    compared = {
+        title: compare(extended, frames[:_COMPARED_FRAMES], runtime) for title, runtime in titles.items()
+    }
     return Extended(extended, files, figures, compared)
 
 
