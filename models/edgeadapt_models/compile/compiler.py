@@ -1,9 +1,9 @@
 """Turn a trained model into a bundle: the only way that bundles are made.
 
 A model comes from torch, an exported program or an ONNX file (`source`), and is prepared (`prepare`), laid
-out (`artifact`), checked against what it was made of (`parity`), measured on source data (`calibrate`) and
-written (`write`), with artifacts for further runtimes (`targets`). The caller's module or file is never changed. The format itself is decided in
-`edgeadapt.bundle`.
+out (`artifact`), checked against what it was made of (`parity`), measured on source data (`calibrate`), given
+artifacts for further runtimes and precisions (`targets`), and written (`write`). The caller's module or file
+is never changed. The format itself is decided in `edgeadapt.bundle`.
 """
 
 from __future__ import annotations

@@ -101,9 +101,8 @@ def extend(bundle: Bundle, request: TargetRequest, frames: FloatArray) -> Extend
 
         figures = check_tflite(extended, frames[:_PARITY_FRAMES])
     titles = {artifact.title: artifact.runtime for artifact, _ in made if artifact.precision == "int8"}
-    compared = {
-        title: compare(extended, frames[:_COMPARED_FRAMES], runtime) for title, runtime in titles.items()
-    }
+    shown = frames[:_COMPARED_FRAMES]
+    compared = {title: compare(extended, shown, runtime) for title, runtime in titles.items()}
     return Extended(extended, files, figures, compared)
 
 
