@@ -6,6 +6,7 @@ import click
 
 from edgeadapt_device.cli.common import read_config
 from edgeadapt_device.cli.config import config
+from edgeadapt_device.cli.doctor import doctor
 from edgeadapt_device.cli.rollback import rollback
 from edgeadapt_device.cli.run import run
 from edgeadapt_device.cli.status import status
@@ -26,7 +27,7 @@ def group() -> None:
     """
 
 
-for command in (run, status, rollback, config):
+for command in (run, status, doctor, rollback, config):
     group.add_command(command)
 
 

@@ -6,16 +6,13 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-import zeroconf
 
 from edgeadapt.errors import ConfigError, TransportError
-from edgeadapt.wire.discovery import FLEET_KEY, PLAIN_TYPE, SECURE_TYPE
 from edgeadapt_device.config import DeviceSection, HttpSection, MqttSection, OutputSection, SourceSection
 from edgeadapt_device.core.events import Connected, Disconnected, Received
 from edgeadapt_device.daemon import Daemon
@@ -27,29 +24,7 @@ from edgeadapt_device.status import read_status
 from edgeadapt_models.compile import tiny_bundle
 from edgeadapt_sim.broker import Broker, free_port
 from tests.device import rig
-
-LOOPBACK = ("127.0.0.1",)
-
-
-@contextmanager
-def announcing(*services: tuple[str, str | None, int, tuple[str, ...]]) -> Iterator[None]:
-    """Announce (name, fleet, port, addresses) for a while."""
-    speaking = zeroconf.Zeroconf(interfaces=list(LOOPBACK))
-    try:
-        for name, fleet, port, addresses in services:
-            kind = SECURE_TYPE if name.startswith("secure") else PLAIN_TYPE
-            info = zeroconf.ServiceInfo(
-                kind,
-                f"{name}.{kind}",
-                port=port,
-                properties={FLEET_KEY: fleet} if fleet is not None else {},
-                server=f"{name}.local.",
-                parsed_addresses=list(addresses),
-            )
-            speaking.register_service(info, cooperating_responders=True)
-        yield
-    finally:
-        speaking.close()
+from tests.device.announce import LOOPBACK, announcing
 
 
 @pytest.mark.integration

@@ -1,0 +1,1 @@
+"""Tests of the doctor, against real brokers, TLS, disks and runtimes."""
