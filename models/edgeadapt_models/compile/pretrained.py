@@ -8,15 +8,22 @@ from edgeadapt.bundle import InputSpec
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.compile.compiler import Compilation, compile_module
 from edgeadapt_models.compile.source.frames import Frames
+from edgeadapt_models.compile.targets import TargetRequest
 from edgeadapt_models.data import load
 from edgeadapt_models.train.split import split
 from edgeadapt_models.zoo import load_pretrained, weights_card
 
 CALIBRATION_IMAGES = 4000
+_ONNX = TargetRequest()
 
 
 def compile_pretrained(
-    name: str, out: Path, *, images: int = CALIBRATION_IMAGES, root: Path | None = None
+    name: str,
+    out: Path,
+    *,
+    images: int = CALIBRATION_IMAGES,
+    root: Path | None = None,
+    targets: TargetRequest = _ONNX,
 ) -> Compilation:
     """Compile the weights called `name` ("fashion-mnist/resnet8") into the folder `out`.
 
@@ -25,6 +32,7 @@ def compile_pretrained(
         out: the bundle's folder.
         images: how many images of the fit split the calibration is measured on (drawn with a fixed seed).
         root: folder that holds the data set; None: where it is usually found.
+        targets: runtimes and precisions.
 
     Raises:
         ConfigError: unknown name, damaged weights, or a data set that is not there or not the weights' own.
@@ -42,4 +50,5 @@ def compile_pretrained(
         spec=InputSpec((card.channels, card.height, card.width)),
         data=Frames(fit.images, fit.labels).sample(images),
         out=out,
+        targets=targets,
     )
