@@ -22,6 +22,7 @@ def group() -> None:
     \b
     To begin:
       edgeadapt device example-config > device.toml   then set [device] bundle and [source] path
+      edgeadapt device doctor --config device.toml    what would keep it from working, and the fix
       edgeadapt device run --config device.toml       runs until the source ends, or Ctrl-C
       edgeadapt device status --config device.toml    from another terminal
     """
