@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
 
 
 def _refuse_others(context: click.Context) -> None:
@@ -17,6 +24,24 @@ def _refuse_others(context: click.Context) -> None:
             raise click.UsageError(f"--small and --{option} exclude each other")
 
 
+def _watched(console: Console, total: int, run: Callable[[Callable[[str], None]], T]) -> T:
+    """Run a study behind a progress bar; it calls what it is given, in words, for every piece."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    began = time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("running", total=total)
+
+        def on_done(text: str) -> None:
+            progress.update(task, advance=1, description=text)
+            if not console.is_terminal:  # where a bar cannot be drawn
+                minutes = (time.monotonic() - began) / 60
+                console.print(f"[{minutes:.1f} min] done: {text}", markup=False, highlight=False)
+
+        return run(on_done)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def group() -> None:
     """Benchmarks that write docs/results.
@@ -24,6 +49,7 @@ def group() -> None:
     \b
     edgeadapt bench loop --small --out out/bench   a first look, about a minute
     edgeadapt bench loop                           the full study, as in the README
+    edgeadapt bench int8                           what 8 bits cost in accuracy
     """
 
 
@@ -78,7 +104,6 @@ def loop(
     minutes on 2 cores.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from edgeadapt_sim.bench.loop import DOMAINS, StudyPlan, pieces, run_study
     from edgeadapt_sim.bench.output import show, write
@@ -91,17 +116,48 @@ def loop(
         plan = StudyPlan(chosen, frames_per_domain, seeds, strategies, workers=workers)
     console = Console()
     began = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("running", total=len(pieces(plan)))
-
-        def on_done(text: str) -> None:
-            progress.update(task, advance=1, description=text)
-            if not console.is_terminal:  # where a bar cannot be drawn
-                minutes = (time.monotonic() - began) / 60
-                console.print(f"[{minutes:.1f} min] done: {text}", markup=False, highlight=False)
-
-        study = run_study(plan, on_done)
+    study = _watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done))
     write(study, plan, time.monotonic() - began, out)
     show(study, console)
     console.print(f"wrote {out / 'loop.json'} and {out / 'loop.png'}", soft_wrap=True, highlight=False)
+
+
+@group.command(short_help="What 8 bits cost in accuracy.")
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    help="Weights of the zoo, such as cifar10/resnet8; may be given several times. The default is three.",
+)
+@click.option("--corruptions", help='Corruptions, such as "fog contrast"; the default is three.')
+@click.option(
+    "--frames", type=click.IntRange(min=1), default=2000, show_default=True, help="Frames to measure."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("docs/results"),
+    show_default=True,
+    help="Folder for int8.json and int8.png.",
+)
+def int8(networks: tuple[str, ...], corruptions: str | None, frames: int, workers: int, out: Path) -> None:
+    """Compare the int8 and the float ONNX model of one bundle, in the device's engine, on the same frames.
+
+    Clean and at severity 5: with the base's values, with statistics of their own, and with a norm patch that
+    the cloud's strategy makes of labelled frames of the domain. Also how far apart the domain signatures and
+    the moments are that both models' probes give. About three minutes on 2 cores.
+    """
+    from rich.console import Console
+
+    from edgeadapt_sim.bench.int8.output import show, write
+    from edgeadapt_sim.bench.int8.study import CORRUPTIONS, STUDENTS, Int8Plan, pieces, run_study
+
+    chosen = tuple(corruptions.split()) if corruptions else CORRUPTIONS
+    plan = Int8Plan(networks or STUDENTS, chosen, frames, workers=workers)
+    console = Console()
+    began = time.monotonic()
+    rows = _watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done))
+    write(rows, plan, time.monotonic() - began, out)
+    show(rows, console)
+    console.print(f"wrote {out / 'int8.json'} and {out / 'int8.png'}", soft_wrap=True, highlight=False)
