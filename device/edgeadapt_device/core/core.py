@@ -37,6 +37,7 @@ from edgeadapt_device.core.effects import (
 from edgeadapt_device.core.outputs import OutputWatch
 from edgeadapt_device.core.restore import restore, snapshot
 from edgeadapt_device.core.state import DeviceState
+from edgeadapt_device.core.steps import ClockSteps
 from edgeadapt_device.core.uplink.delivery import PendingRow
 from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.core.view import CoreView, FramePlan
@@ -82,7 +83,7 @@ class DeviceCore:
         self._downlink = Downlink(bundle, config, trusted, self.adaptation, self._uploads, restored.told)
         self._frames, self._last_index = 0, restored.frames
         self._latency_ms = 0.0
-        self._outputs = OutputWatch()
+        self._outputs, self._steps = OutputWatch(), ClockSteps()
         self._metric_due_s: float | None = None
         self._commit_due_s: float | None = None
 
@@ -122,7 +123,9 @@ class DeviceCore:
 
     def handle(self, event: ev.Event, now: Instant) -> list[Effect]:
         """Take one event; returns what to do, in order."""
-        effects = self._dispatch(event, now)
+        step_s = self._steps.step_s(now)
+        effects = self._downlink.judge_again(step_s, now) if step_s else []
+        effects += self._dispatch(event, now)
         effects += self._uploads.send(now)
         if not self.adaptation.patches.must_commit:
             return effects

@@ -102,6 +102,22 @@ class Downlink:
         channels = ("stable", "canary") if canary else ("stable",)
         return [topics.patch(self._fleet, cohort, channel) for channel in channels]
 
+    def judge_again(self, step_s: float, now: Instant) -> list[Effect]:
+        """The wall clock has stepped: what was refused as expired may not be, and what was kept may be tried.
+
+        A broker sends its retained patches again to whoever subscribes again.
+        """
+        effects: list[Effect] = [Log(f"the clock was set, by {step_s:.0f} s")]
+        if self._uploads.delivery.connected:
+            effects += [Subscribe(topic) for topic in self._patch_topics()]
+        cohort = self._intake.cohort_of(self._adaptation.tracker.segment)
+        return effects + self._take(cohort, now)
+
+    def _take(self, cohort: str, now: Instant) -> list[Effect]:
+        """Run what is remembered for the present segment's cohort."""
+        entry = self._adaptation.patches.bank.get(cohort)
+        return self._adaptation.patches.take(entry, now) if entry is not None else []
+
     def receive(self, topic: str, payload: bytes, now: Instant) -> list[Effect]:
         """Follow one message."""
         self.bytes_down += len(topic) + len(payload)
@@ -155,9 +171,8 @@ class Downlink:
         if assign.bundle != self._bundle.digest:
             return [Log(f"an assignment for bundle {assign.bundle[:12]} is not for this device")]
         effects = self._take_over(assign, now)
-        entry = self._adaptation.patches.bank.get(assign.cohort)
-        if assign.segment == self._adaptation.tracker.segment and entry is not None:
-            effects += self._adaptation.patches.take(entry, now)
+        if assign.segment == self._adaptation.tracker.segment:
+            effects += self._take(assign.cohort, now)
         return effects
 
     def _take_over(self, assign: Assign, now: Instant) -> list[Effect]:
