@@ -27,7 +27,7 @@ from edgeadapt_device.io.mqtt import MqttLink
 from edgeadapt_device.status import read_status
 from edgeadapt_sim.broker import Broker
 from tests.device import rig
-from tests.device.io.engines.bundles import as_array
+from tests.device.io.engines.bundles import as_array, with_tflite
 
 _WAIT_S = 30.0
 _FROZEN = {"enabled": False}
@@ -129,6 +129,13 @@ def test_a_model_of_arrays_takes_finite_ones(tiny: Bundle, state: dict[str, obje
             agent.infer(rig.frames(1))
     with pytest.raises(ConfigError, match=r"arrays cannot be uploaded.*flagging\.enabled"):
         Agent(as_array(tiny), device={**state, "name": "a"}, mqtt={"host": "127.0.0.1"})
+
+
+def test_it_runs_on_the_engine_that_is_asked_for(tiny: Bundle, state: dict[str, object]) -> None:
+    bundle, frames = with_tflite(tiny, channels_last=True), rig.frames(5)
+    with Agent(bundle, device=state, engine={"runtime": "tflite"}) as agent:
+        np.testing.assert_allclose(agent.infer(frames).logits, bare(tiny, frames), rtol=1e-3)
+        assert agent.status().runtime.startswith(("ai_edge_litert", "tflite"))
 
 
 def test_it_adapts_and_a_build_never_holds_a_call_up(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
