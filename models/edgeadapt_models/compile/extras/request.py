@@ -62,11 +62,6 @@ class ExtrasRequest:
     adapters: tuple[AdapterRequest, ...] = ()
     head: bool = True
 
-    @property
-    def folds_nothing_but_the_head(self) -> bool:
-        """True when neither a prompt nor an adapter is asked for."""
-        return self.prompt is None and not self.adapters
-
 
 def parse_prompt(text: str) -> PromptRequest:
     """Read the value of `--prompt`; raises CompileError that lists the forms."""
@@ -100,15 +95,16 @@ def parse_adapter(text: str) -> AdapterRequest:
 
 
 def refuse_int8(request: ExtrasRequest, precisions: Collection[str]) -> None:
-    """Raise CompileError when an int8 artifact is to have prompts or adapters.
+    """Raise CompileError when a bundle with int8 artifacts is to have adapters.
 
     Their values would have to be rounded to the steps of the int8 weights, which were fitted to the base
-    weights: a small change vanishes and a large one saturates.
+    weights: a small change vanishes and a large one saturates. A prompt is added before anything is rounded.
     """
-    if "int8" in precisions and not request.folds_nothing_but_the_head:
+    if "int8" in precisions and request.adapters:
+        kinds = ", ".join(dict.fromkeys(adapter.kind for adapter in request.adapters))
         raise CompileError(
-            "int8 artifacts take norm patches only: "
-            "leave --prompt and --adapters out, or compile without --int8"
+            f"int8 artifacts take patches of norm layers and prompts, but no adapters ({kinds}): "
+            "leave --adapters out, or compile without --int8"
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from edgeadapt.bundle import Artifact, Bundle, SlotValues
 from edgeadapt.bundle.folds import gain_and_shift
 from edgeadapt.tensors import FloatArray
+from edgeadapt_models.compile.extras.values import disturbed
 from edgeadapt_models.compile.graph.probe import PROBE_OUTPUTS
 from edgeadapt_models.compile.parity import TOLERANCE, ParityFigure, random_patch, refuse_mismatch
 from edgeadapt_models.compile.reference.base import relative_difference
@@ -24,7 +25,6 @@ from edgeadapt_models.compile.tflite.subgraphs import FAST, PROBE
 
 TITLE = "ONNX Runtime, by LiteRT"
 _SEED = 20240614
-_STEP = 0.05
 
 
 def check_tflite(bundle: Bundle, x: FloatArray, *, tolerance: float = TOLERANCE) -> tuple[ParityFigure, ...]:
@@ -58,14 +58,8 @@ def check_tflite(bundle: Bundle, x: FloatArray, *, tolerance: float = TOLERANCE)
 
 def random_values(bundle: Bundle) -> dict[str, FloatArray]:
     """A seeded value for every slot, inside its bounds."""
-    values = random_patch(bundle.manifest.slots, bundle.slots)
-    rng = np.random.default_rng(_SEED)
-    for slot in bundle.manifest.slots:
-        if slot.name not in values:
-            step = min(_STEP, 0.1 * (slot.upper - slot.lower))
-            moved = bundle.slots[slot.name] + step * rng.standard_normal(slot.shape)
-            values[slot.name] = np.clip(moved, slot.lower, slot.upper).astype(np.float32)
-    return values
+    slots, base = bundle.manifest.slots, bundle.slots
+    return {**random_patch(slots, base), **disturbed(slots, base, _SEED)}
 
 
 def _moments(

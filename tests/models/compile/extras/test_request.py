@@ -60,12 +60,9 @@ def test_other_adapters_are_refused_with_the_forms(text: str) -> None:
         parse_adapter(text)
 
 
-def test_int8_takes_no_prompt_and_no_adapter() -> None:
-    for request in (
-        ExtrasRequest(prompt=parse_prompt("full")),
-        ExtrasRequest(adapters=(parse_adapter("conv"),)),
-    ):
-        refuse_int8(request, ["float32"])
-        with pytest.raises(CompileError, match="int8 artifacts take norm patches only"):
-            refuse_int8(request, ["float32", "int8"])
-    refuse_int8(ExtrasRequest(), ["float32", "int8"])
+def test_int8_takes_no_adapter() -> None:
+    request = ExtrasRequest(adapters=(parse_adapter("conv"), parse_adapter("lowrank:all")))
+    refuse_int8(request, ())
+    with pytest.raises(CompileError, match=r"no adapters \(conv, lowrank\): leave --adapters out"):
+        refuse_int8(request, ("int8",))
+    refuse_int8(ExtrasRequest(prompt=parse_prompt("full")), ("int8",))
