@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeadapt_models.compile_cli import compile_command, inspect_command
+from edgeadapt_models.compile_cli import compile_command, extract_command, inspect_command
 
 if TYPE_CHECKING:
     from edgeadapt_models.data import Dataset
@@ -40,6 +40,7 @@ def group() -> None:
 
 group.add_command(compile_command)
 group.add_command(inspect_command)
+group.add_command(extract_command)
 
 
 @group.command()

@@ -35,7 +35,7 @@ from edgeadapt_models.compile.artifact import MODEL_NAME, OnnxArtifact, lay_out
 from edgeadapt_models.compile.calibrate import calibrate, classes_without_data
 from edgeadapt_models.compile.extras.cost import cost_ratio
 from edgeadapt_models.compile.extras.explicit import Explicit
-from edgeadapt_models.compile.extras.request import ExtrasRequest
+from edgeadapt_models.compile.extras.request import ExtrasRequest, refuse_int8
 from edgeadapt_models.compile.extras.sizes import size_warnings
 from edgeadapt_models.compile.graph.place import Named
 from edgeadapt_models.compile.parity import ParityFigure, check_parity
@@ -158,6 +158,7 @@ def compile_draft(
     Raises:
         CompileError: the model or the data is not as needed; says what was found. `out` is then untouched.
     """
+    refuse_int8(extras, ("int8",) if targets.int8 else ())
     data.check(draft.spec, len(classes))
     x = parity_inputs(draft.spec, data)
     prepared = prepare(draft, x, classes=len(classes), folded=folded)

@@ -7,6 +7,7 @@ from pathlib import Path
 from edgeadapt.bundle import InputSpec
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.compile.compiler import Compilation, compile_module
+from edgeadapt_models.compile.extras.request import ExtrasRequest
 from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.compile.targets import TargetRequest
 from edgeadapt_models.data import load
@@ -14,7 +15,7 @@ from edgeadapt_models.train.split import split
 from edgeadapt_models.zoo import load_pretrained, weights_card
 
 CALIBRATION_IMAGES = 4000
-_ONNX = TargetRequest()
+_PLAIN, _ONNX = ExtrasRequest(), TargetRequest()
 
 
 def compile_pretrained(
@@ -23,6 +24,7 @@ def compile_pretrained(
     *,
     images: int = CALIBRATION_IMAGES,
     root: Path | None = None,
+    extras: ExtrasRequest = _PLAIN,
     targets: TargetRequest = _ONNX,
 ) -> Compilation:
     """Compile the weights called `name` ("fashion-mnist/resnet8") into the folder `out`.
@@ -32,6 +34,7 @@ def compile_pretrained(
         out: the bundle's folder.
         images: how many images of the fit split the calibration is measured on (drawn with a fixed seed).
         root: folder that holds the data set; None: where it is usually found.
+        extras: prompts and adapters.
         targets: runtimes and precisions.
 
     Raises:
@@ -50,5 +53,6 @@ def compile_pretrained(
         spec=InputSpec((card.channels, card.height, card.width)),
         data=Frames(fit.images, fit.labels).sample(images),
         out=out,
+        extras=extras,
         targets=targets,
     )

@@ -101,8 +101,8 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CompileError(
-            f"{path} holds more than tensors (a whole module, perhaps), which is not loaded because loading it "
-            f"would run code: save model.state_dict() instead. {str(error).splitlines()[0]}"
+            f"{path} holds more than tensors (a whole module, perhaps), which is not loaded because loading "
+            f"it would run code: save model.state_dict() instead. {str(error).splitlines()[0]}"
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         raise CompileError(f"{path} cannot be read as weights: {error}") from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +90,7 @@ class FrameFiles:
         folders: name of the sub-folder that each file is in, in the same order; empty without sub-folders.
     """
 
-    kind: str
+    kind: Literal["pictures", "arrays"]
     files: tuple[Path, ...]
     folders: tuple[str, ...]
 
@@ -99,19 +99,34 @@ class FrameFiles:
         """Sub-folders, sorted."""
         return tuple(sorted(set(self.folders)))
 
-    def labels(self, classes: Sequence[str]) -> npt.NDArray[np.int64] | None:
-        """Each file's class; None without sub-folders, or when none of them is a class.
+
+@dataclass(frozen=True, slots=True)
+class FrameSet:
+    """Frames that were read, before it is known which classes a model has.
+
+    Attributes:
+        frames: as in `Frames`.
+        folders: name of the sub-folder that each comes from; empty without sub-folders.
+        numbers: labels that lay beside the frames in one file, or None.
+    """
+
+    frames: npt.NDArray[Any]
+    folders: tuple[str, ...] = ()
+    numbers: npt.NDArray[Any] | None = None
+
+    def labelled(self, classes: Sequence[str]) -> Frames:
+        """The frames with labels, where sub-folders are named after classes.
 
         Raises:
             CompileError: some sub-folders are classes and others are not.
         """
         known = {name: index for index, name in enumerate(classes)}
-        odd = [name for name in self.class_names if name not in known]
-        if not self.folders or len(odd) == len(self.class_names):
-            return None
+        odd = sorted(set(self.folders) - known.keys())
+        if not self.folders or len(odd) == len(set(self.folders)):
+            return Frames(self.frames, self.numbers)
         if odd:
-            raise CompileError(f"folders that are no class: {', '.join(odd[:5])}; classes: {_some(classes)}")
-        return np.array([known[name] for name in self.folders], dtype=np.int64)
+            raise CompileError(f"folders that are no class: {_some(odd)}; classes: {_some(classes)}")
+        return Frames(self.frames, np.array([known[name] for name in self.folders], dtype=np.int64))
 
 
 def find_frames(path: Path) -> FrameFiles:
@@ -139,27 +154,41 @@ def find_frames(path: Path) -> FrameFiles:
         )
         raise CompileError(f"{path} holds {what}")
     names = tuple(name for name, _ in inside)
-    return FrameFiles(kinds.pop(), tuple(file for _, file in found), names)
+    return FrameFiles("arrays" if "arrays" in kinds else "pictures", tuple(f for _, f in found), names)
 
 
-def read_frames(found: FrameFiles, spec: InputSpec, classes: Sequence[str], *, limit: int) -> Frames:
-    """Read at most `limit` of the files, drawn at random, always the same ones.
+def read_arrays(found: FrameFiles, *, limit: int) -> FrameSet:
+    """Read at most `limit` arrays, drawn at random, always the same ones.
 
     Raises:
-        CompileError: a file cannot be read or does not fit the input.
+        CompileError: a file cannot be read, or they differ in shape.
     """
-    if found.kind == "arrays" and len(found.files) == 1 and not found.folders:
-        return _array_file(found.files[0]).sample(limit)
-    labels = found.labels(classes)
-    order = np.sort(np.random.default_rng(_SAMPLE_SEED).permutation(len(found.files))[:limit])
-    files = [found.files[index] for index in order]
-    if found.kind == "arrays":
-        frames = np.stack([_one_array(file, spec.shape) for file in files])
-    else:
-        if spec.kind != "image":
-            raise CompileError("the model takes arrays; give .npy files and not pictures")
-        frames = np.stack([_picture(file, spec) for file in files])
-    return Frames(frames, None if labels is None else labels[order])
+    if len(found.files) == 1 and not found.folders:
+        frames = _array_file(found.files[0])
+        kept = frames.sample(limit)
+        return FrameSet(kept.frames, (), kept.labels)
+    order = _draw(len(found.files), limit)
+    arrays = [_one_array(found.files[index]) for index in order]
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise CompileError(f"arrays of different shapes: {', '.join(str(shape) for shape in shapes[:5])}")
+    return FrameSet(np.stack(arrays), tuple(found.folders[index] for index in order if found.folders))
+
+
+def read_pictures(found: FrameFiles, spec: InputSpec, *, limit: int) -> FrameSet:
+    """Read at most `limit` pictures at the size of the input, drawn at random, always the same ones.
+
+    Raises:
+        CompileError: a file cannot be read.
+    """
+    order = _draw(len(found.files), limit)
+    frames = np.stack([_picture(found.files[index], spec) for index in order])
+    return FrameSet(frames, tuple(found.folders[index] for index in order if found.folders))
+
+
+def _draw(total: int, limit: int) -> npt.NDArray[np.intp]:
+    chosen = np.random.default_rng(_SAMPLE_SEED).permutation(total)[:limit]
+    return np.sort(chosen)
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -184,11 +213,10 @@ def _as_frames(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return value if value.dtype == np.uint8 else value.astype(np.float32)
 
 
-def _one_array(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _one_array(path: Path) -> npt.NDArray[np.float32]:
     loaded = _load(path)
-    if not isinstance(loaded, np.ndarray) or loaded.shape != shape:
-        what = loaded.shape if isinstance(loaded, np.ndarray) else "several arrays"
-        raise CompileError(f"{path} holds {what}, the model takes {shape}")
+    if not isinstance(loaded, np.ndarray):
+        raise CompileError(f"{path} holds several arrays; one frame a file is expected in a folder")
     return loaded.astype(np.float32)
 
 

@@ -140,6 +140,25 @@ def check_outputs(module: nn.Module, example: Tensor, classes: int) -> int:
     return len(outputs)
 
 
+def module_classes(module: nn.Module, x: FloatArray) -> int:
+    """K of a module, by running it once; raises CompileError."""
+    twin = frozen_copy(module)
+    try:
+        with torch.no_grad():
+            returned = twin(torch.from_numpy(x))
+    except _UNREADABLE as error:
+        raise CompileError(
+            f"the model fails on an input of shape {x.shape}: {error}; found: {describe_modules(module)}"
+        ) from error
+    first = returned[0] if isinstance(returned, tuple) and returned else returned
+    if not isinstance(first, Tensor) or first.ndim != 2:
+        raise CompileError(
+            f"forward must return logits [N, K], or (logits, embedding [N, D]), got {_describe(returned)}; "
+            "wrap the model in a module that picks them"
+        )
+    return int(first.shape[1])
+
+
 def _not_finite(module: nn.Module) -> str:
     """Names of the parameters and buffers that hold NaN or infinity."""
     return ", ".join(n for n, value in module.state_dict().items() if not value.isfinite().all()) or "none"

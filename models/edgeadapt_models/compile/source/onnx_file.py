@@ -132,7 +132,7 @@ def draft_file(
     """Make a draft of a file.
 
     Args:
-        model: from `read_onnx`; its outputs are changed.
+        model: from `read_onnx`; it is not changed.
         spec, given, layout: from `input_of`.
         x: float32 [N, *shape]: some source data, not preprocessed.
         classes: K; 0 to take it from the file.
@@ -141,6 +141,7 @@ def draft_file(
     Raises:
         CompileError: the file does not run, or its logits cannot be told.
     """
+    model = _copy(model)
     batch = np.repeat(x[:1], given.dims[0] or 1, axis=0)
     run = run_graph(model, {given.name: feed(batch, given, layout, chosen.preprocessing)})
     notes = choose_outputs(
@@ -149,6 +150,12 @@ def draft_file(
     output = model.graph.output[0].name
     reference = FileReference(model, given, layout, chosen.preprocessing, output)
     return Draft(model, spec, reference, layout, chosen.preprocessing, notes=notes)
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
 
 
 def class_count(draft: Draft, x: FloatArray) -> int:

@@ -7,7 +7,7 @@ size of 1 is opened later, like that of a file.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -29,12 +29,24 @@ def program_shape(program: torch.export.ExportedProgram) -> tuple[int, ...]:
     Raises:
         CompileError: the program takes something else than one float32 tensor.
     """
-    inputs: tuple[object, ...]
-    inputs, keywords = program.example_inputs or ((), {})
-    if len(inputs) != 1 or keywords or not isinstance(inputs[0], Tensor) or inputs[0].dtype != torch.float32:
+    example = program.example_inputs
+    inputs: Sequence[object] = () if example is None else example[0]
+    keywords: Mapping[str, object] = {} if example is None else example[1]
+    first = inputs[0] if len(inputs) == 1 and not keywords else None
+    if not isinstance(first, Tensor) or first.dtype != torch.float32:
         kinds = ", ".join(type(value).__name__ for value in (*inputs, *keywords.values())) or "nothing"
         raise CompileError(f"the program must take one float32 tensor, its example holds: {kinds}")
-    return tuple(inputs[0].shape[1:])
+    return tuple(first.shape[1:])
+
+
+def program_classes(
+    program: torch.export.ExportedProgram, spec: InputSpec, wanted: Preprocessing, x: FloatArray
+) -> int:
+    """K of a program, by running it on one input; raises CompileError."""
+    first = ProgramReference(program, spec, wanted).run(x[:1], {})[0]
+    if first.ndim != 2:
+        raise CompileError(f"the program must return logits [N, K], it returns {list(first.shape)}")
+    return int(first.shape[1])
 
 
 def draft_program(
