@@ -316,6 +316,34 @@ def test_constants_of_the_probe_alone_come_along() -> None:
     )
 
 
+def test_one_tensor_of_weights_in_two_kernels() -> None:
+    net = Net((3, 8, 8))
+    shared = net.constant(net.random(3, 3, 3, 3), "shared")
+    first = net.op("Relu", net.norm(net.op("Conv", "input", shared, pads=[1] * 4)))
+    second = net.op("Relu", net.norm(net.op("Conv", first, shared, pads=[1] * 4), -np.ones(3, np.float32)))
+    net.head(net.op("Relu", net.conv(second, 8)))
+    source, made = quantise(net)
+    assert made.int8.count("shared") == 2
+    agree(net, source, made, {}, 0.1)
+    agree(net, source, made, norm_patch(source), 0.15)
+
+
+def test_activations_that_are_constant() -> None:
+    """Everything behind a dead layer is zero, or a bias: there is a step for it, and an answer."""
+    net = Net((3, 8, 8))
+    dead = net.norm(net.conv("input", 4))
+    net.base["norm0.bias"] = np.full(4, -50, np.float32)
+    net.constants["norm0.bias"] = net.base["norm0.bias"]
+    net.head(net.op("Relu", net.conv(net.op("Relu", dead), 8, bias=True)))
+    source, made = quantise(net)
+    expected, actual = (
+        run(model, net.frames)["logits"] for model in (patched(source, {}), fast(made, source, {}))
+    )
+    np.testing.assert_allclose(actual, expected, atol=0.05)
+    values = {"norm0.bias": np.full(4, 0.4, np.float32)}
+    assert np.isfinite(run(fast(made, source, values), net.frames)["logits"]).all()
+
+
 def test_equal_models_give_equal_bytes() -> None:
     one, two = (quantise(residual())[1] for _ in range(2))
     assert one.files == two.files
