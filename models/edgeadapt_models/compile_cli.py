@@ -267,7 +267,7 @@ def _show(compilation: Compilation, out: Path) -> None:
 
     console, bundle = Console(), compilation.bundle
     tables = [layer_table(bundle, compilation.layers), found_table(bundle, compilation.findings)]
-    tables += [slot_table(bundle, _cost(compilation))]
+    tables += [slot_table(bundle, compilation.costs)]
     tables += [artifact_table(bundle), parity_table(compilation.parity)]
     if compilation.int8:
         tables.append(int8_table(compilation.int8))
@@ -276,11 +276,3 @@ def _show(compilation: Compilation, out: Path) -> None:
     for note in compilation.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     console.print(f"{out}: bundle {bundle.digest}", highlight=False, soft_wrap=True)
-
-
-def _cost(compilation: Compilation) -> dict[str, float]:
-    """Time per frame of the slots that cost any, by group of slots; all of it is put down to one group."""
-    if compilation.cost is None:
-        return {}
-    kinds = {slot.kind for slot in compilation.bundle.manifest.slots}
-    return {"tokens and bottlenecks" if "extra" in kinds else "input prompt": compilation.cost}

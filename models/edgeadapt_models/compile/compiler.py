@@ -31,9 +31,9 @@ from edgeadapt.bundle import (
 from edgeadapt.digest import sha256_hex
 from edgeadapt.tensors import encode_tensors
 from edgeadapt_models.compile.analyse.findings import Findings, FoldedLayers
-from edgeadapt_models.compile.artifact import MODEL_NAME, OnnxArtifact, lay_out
+from edgeadapt_models.compile.artifact import OnnxArtifact, lay_out
 from edgeadapt_models.compile.calibrate import calibrate, classes_without_data
-from edgeadapt_models.compile.extras.cost import cost_ratio
+from edgeadapt_models.compile.extras.cost import group_costs
 from edgeadapt_models.compile.extras.explicit import Explicit
 from edgeadapt_models.compile.extras.request import ExtrasRequest, refuse_int8
 from edgeadapt_models.compile.extras.sizes import size_warnings
@@ -42,7 +42,7 @@ from edgeadapt_models.compile.parity import ParityFigure, check_parity
 from edgeadapt_models.compile.prepare import prepare
 from edgeadapt_models.compile.quantise.compare import Comparison
 from edgeadapt_models.compile.reference.explicit import ExplicitReference
-from edgeadapt_models.compile.runtime import Runner, frames_to_input
+from edgeadapt_models.compile.runtime import frames_to_input
 from edgeadapt_models.compile.source.draft import Draft
 from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.compile.source.modules import draft_module
@@ -64,8 +64,8 @@ class Compilation:
         layers: where the norm layers are in the graph, in the manifest's order.
         findings: the head, and what was passed over.
         notes: for people.
-        cost: time of a frame over that of the plain model, where prompts or adapters put nodes into the
-            graph; None where everything folds.
+        costs: time of a frame over that of the plain model, by group of slots, where prompts or adapters put
+            nodes into the graph.
         int8: what integers cost, by the title of the artifact.
     """
 
@@ -74,7 +74,7 @@ class Compilation:
     layers: tuple[Named, ...]
     findings: Findings
     notes: tuple[str, ...]
-    cost: float | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
     int8: Mapping[str, Comparison] = field(default_factory=dict)
 
 
@@ -177,9 +177,9 @@ def compile_draft(
         extended = extend(Bundle.from_files(files), targets, _some(draft.spec, data, targets))
         files, parity, compared = extended.files, (*parity, *extended.parity), extended.int8
     write_folder(files, out)
-    cost = _cost(made, x[:1]) if made.extras.added_nodes else None
+    costs = group_costs(made.ground, extras, x[:1]) if made.extras.added_nodes else {}
     return Compilation(
-        read_folder(out), parity, prepared.layers, prepared.findings, tuple(notes), cost, compared
+        read_folder(out), parity, prepared.layers, prepared.findings, tuple(notes), costs, compared
     )
 
 
@@ -191,11 +191,6 @@ def parity_inputs(spec: InputSpec, data: Frames) -> npt.NDArray[np.float32]:
 def _some(spec: InputSpec, data: Frames, targets: TargetRequest) -> npt.NDArray[np.float32]:
     """As many inputs as further artifacts want to see."""
     return frames_to_input(spec, data.sample(targets.frames(math.prod(spec.shape))).frames)
-
-
-def _cost(made: OnnxArtifact, x: npt.NDArray[np.float32]) -> float:
-    plain: bytes = made.ground.model.SerializeToString()
-    return cost_ratio(Runner(plain), Runner(made.files[MODEL_NAME]), x)
 
 
 def _check(

@@ -13,6 +13,9 @@ from statistics import median
 from typing import Protocol
 
 from edgeadapt.tensors import FloatArray
+from edgeadapt_models.compile.extras.build import Ground, add_extras
+from edgeadapt_models.compile.extras.request import VARIANTS, ExtrasRequest
+from edgeadapt_models.compile.runtime import Runner
 
 _WARM_UP = 3
 _MIN_ROUND_S = 2e-3
@@ -26,6 +29,29 @@ class Runs(Protocol):
     def run(self, x: FloatArray) -> object:
         """Compute the outputs for a batch."""
         ...
+
+
+def group_costs(ground: Ground, request: ExtrasRequest, x: FloatArray) -> dict[str, float]:
+    """Time of a frame over that of the plain model, for each group of slots that puts nodes into the graph.
+
+    Args:
+        ground: the plain model.
+        request: what was asked for; groups are named as in `sizes.GROUPS`.
+        x: float32 [1, *shape].
+    """
+    variants = tuple(adapter for adapter in request.adapters if adapter.kind in VARIANTS)
+    parts = {
+        "input prompt": ExtrasRequest(request.prompt, head=False),
+        "tokens and bottlenecks": ExtrasRequest(adapters=variants, head=False),
+    }
+    plain: bytes = ground.model.SerializeToString()
+    costs: dict[str, float] = {}
+    for group, part in parts.items():
+        extras = add_extras(ground, part)
+        if extras.added_nodes:
+            changed: bytes = extras.model.SerializeToString()
+            costs[group] = cost_ratio(Runner(plain), Runner(changed), x)
+    return costs
 
 
 def cost_ratio(

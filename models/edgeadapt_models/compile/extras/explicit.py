@@ -21,11 +21,9 @@ from edgeadapt.bundle.writes import ConvAdapter, HeadShift, LowRank, Prompt
 from edgeadapt_models.compile.analyse.view import attribute
 from edgeadapt_models.compile.extras.build import Ground, add_extras
 from edgeadapt_models.compile.extras.plan import Extras, Planned
-from edgeadapt_models.compile.extras.request import ExtrasRequest
+from edgeadapt_models.compile.extras.request import VARIANTS, ExtrasRequest
 from edgeadapt_models.compile.extras.workpiece import Workpiece
 from edgeadapt_models.compile.reference.explicit import Branched
-
-_VARIANTS = ("bottleneck", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Explicit:
 
     def __call__(self, values: SlotValues) -> Branched:
         """For values of any slots; norm layers' are passed over, those not named keep the base value."""
-        variants = tuple(adapter for adapter in self.request.adapters if adapter.kind in _VARIANTS)
+        variants = tuple(adapter for adapter in self.request.adapters if adapter.kind in VARIANTS)
         plain = add_extras(self.ground, ExtrasRequest(None, variants, head=False))
         work = Workpiece(plain.model, self.ground.shapes, ())
         branches = _Branches(work, self.extras, {**self.extras.base, **values})

@@ -24,6 +24,8 @@ ALL = "all"
 AdapterKind = Literal["conv", "lowrank", "bottleneck", "tokens"]
 PromptForm = Literal["full", "border", "low"]
 
+VARIANTS: tuple[AdapterKind, ...] = ("bottleneck", "tokens")
+"""Adapters that do not fold."""
 _SIZES: dict[str, int] = {"conv": 1, "lowrank": 4, "bottleneck": 8, "tokens": 8}
 _PROMPTS = "full, border:PIXELS, low:SIZE or low:ROWSxCOLUMNS"
 _ADAPTERS = "conv[:WHERE], lowrank[:WHERE[:RANK]], bottleneck[:WHERE[:SIZE]], tokens[:COUNT]"

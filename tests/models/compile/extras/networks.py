@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from edgeadapt.bundle import Bundle, InputSpec
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.compiler import compile_module
+from edgeadapt_models.compile.compiler import Compilation, compile_module
 from edgeadapt_models.compile.extras.request import ExtrasRequest, parse_adapter, parse_prompt
 from edgeadapt_models.compile.extras.values import disturbed
 from edgeadapt_models.compile.source.frames import Frames
+from edgeadapt_models.compile.targets import TargetRequest
 from edgeadapt_models.zoo.structures import StructureSpec, build, examples, structure
 
 FRAMES = 12
@@ -67,18 +68,30 @@ def frames(name: str, count: int = FRAMES, seed: int = 1) -> npt.NDArray[np.gene
 
 
 def compiled(name: str, request: ExtrasRequest, out: Path, *, module: nn.Module | None = None) -> Bundle:
+    """The bundle of a small structure with extras."""
+    return compilation(name, request, out, module=module).bundle
+
+
+def compilation(
+    name: str,
+    request: ExtrasRequest,
+    out: Path,
+    *,
+    module: nn.Module | None = None,
+    targets: TargetRequest | None = None,
+) -> Compilation:
     """Compile a small structure with extras."""
     own, spec, kind = network(name)
-    classes = [f"class-{index}" for index in range(spec.classes)]
     return compile_module(
         own if module is None else module,
         name=name,
-        classes=classes,
+        classes=[f"class-{index}" for index in range(spec.classes)],
         spec=InputSpec(spec.shape, kind),  # type: ignore[arg-type]
         data=Frames(frames(name)),
         out=out,
         extras=request,
-    ).bundle
+        targets=targets if targets is not None else TargetRequest(),
+    )
 
 
 def moved(bundle: Bundle, seed: int = 0, share: float = 0.02) -> dict[str, FloatArray]:
