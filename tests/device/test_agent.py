@@ -91,7 +91,8 @@ def test_the_session_runs_once_for_a_batch(agent: Agent, monkeypatch: pytest.Mon
     real, sizes = OnnxSession.run, list[int]()
 
     def counted(session: OnnxSession, images: Frames, *, probe: bool) -> Scores:
-        sizes.append(len(images))
+        if images.any():  # a warm-up is black
+            sizes.append(len(images))
         return real(session, images, probe=probe)
 
     monkeypatch.setattr(OnnxSession, "run", counted)
