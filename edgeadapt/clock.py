@@ -7,11 +7,10 @@ drivers' business and is not here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(msgspec.Struct, frozen=True):
     """One moment, on both clocks.
 
     Attributes:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from edgeadapt.errors import TransportError
 from edgeadapt_device.core.events import FrameScored, Image
@@ -15,8 +16,7 @@ from edgeadapt_device.core.view import FramePlan
 from edgeadapt_device.io.engines import Scores, Session
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(msgspec.Struct, frozen=True):
     """A batch that went through the model: what it said, and an event for each of its frames.
 
     Attributes:

@@ -16,7 +16,7 @@ from edgeadapt.normstats import (
     statistics_of_slots,
     statistics_slots,
 )
-from edgeadapt.scoring import RedundancyFilter, entropy, entropy_bounds, softmax
+from edgeadapt.scoring import RedundancyFilter, entropy, entropy_bounds, softmax, softmax_and_entropy
 from edgeadapt.signature import distance, features
 from tests.core import bundles
 
@@ -115,17 +115,18 @@ def test_signature_distance_is_in_source_deviations() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_one_row_is_scored_to_the_bit_as_one_of_many(seed: int) -> None:
+def test_one_row_is_scored_as_one_of_many(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = (rng.normal(0, 10**seed, (20, 3 + 7 * seed))).astype(np.float32)
     rows[0, 0], rows[1, 1], rows[2, 2], rows[3] = np.nan, np.inf, -np.inf, np.finfo(np.float32).max
+    rows[4] = np.where(np.arange(len(rows[4])) == 1, 3e38, -3e38)
     many = softmax(rows)
-    uncertain = entropy(many)
-    for row, probabilities, value in zip(rows, many, uncertain, strict=True):
-        alone = softmax(row)
-        np.testing.assert_array_equal(alone, probabilities)
-        assert alone.dtype == probabilities.dtype
-        np.testing.assert_array_equal(entropy(alone), value)
+    for row, wanted, uncertain in zip(rows, many, entropy(many), strict=True):
+        probabilities, value = softmax_and_entropy(row)
+        np.testing.assert_array_equal(probabilities, wanted)
+        assert probabilities.dtype == np.float32
+        assert value == pytest.approx(float(uncertain), abs=2e-6)
+        assert value >= 0.0
 
 
 def test_softmax_and_entropy() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.patch import TrustedKeys
-from edgeadapt.scoring import entropy, softmax
+from edgeadapt.scoring import softmax_and_entropy
 from edgeadapt.wire import Metric, Status, encode, topics
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core import events as ev
@@ -165,8 +165,7 @@ class DeviceCore:
 
     def _on_frame(self, event: ev.FrameScored, now: Instant) -> list[Effect]:
         self._outputs.observe(event.logits)
-        probabilities = softmax(event.logits)
-        uncertainty = float(entropy(probabilities))
+        probabilities, uncertainty = softmax_and_entropy(event.logits)
         label = int(probabilities.argmax())
         self._frames += 1
         self._last_index = event.index + 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Lane, Outcome, SignatureReport
@@ -34,8 +36,7 @@ class Release:
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Predicted:
+class Predicted(msgspec.Struct, frozen=True):
     """The device's answer for a frame, for its host."""
 
     frame: int

@@ -1,9 +1,13 @@
-"""What can happen to a device. Every event is a plain frozen value; the time comes beside it."""
+"""What can happen to a device. Every event is a plain frozen value; the time comes beside it.
+
+What is made for every frame is a msgspec struct, as one is made twenty times as fast as a frozen dataclass.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -13,8 +17,7 @@ from edgeadapt.tensors import FloatArray
 Image = npt.NDArray[np.uint8 | np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class FrameScored:
+class FrameScored(msgspec.Struct, frozen=True):
     """A frame went through the model.
 
     Attributes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from edgeadapt.wire import TrialCheck
 
 
-@dataclass(frozen=True, slots=True)
-class FramePlan:
+class FramePlan(msgspec.Struct, frozen=True):
     """How to score the next frame.
 
     Attributes:

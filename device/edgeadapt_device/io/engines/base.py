@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
 import numpy.typing as npt
 
 from edgeadapt.bundle import SlotValues
@@ -23,8 +24,7 @@ SCORES = ("logits", "embedding")
 MOMENTS = ("probe_mean", "probe_mean_square")
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True):
     """What the model says about N frames; all float32.
 
     Attributes:

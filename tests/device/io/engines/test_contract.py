@@ -93,7 +93,7 @@ def test_scores_and_moments_are_those_of_the_model_with_these_values(
     assert probed.mean_square is not None
     close(probed.mean, mean)
     close(probed.mean_square, mean_square)
-    for value in dataclasses.astuple(probed):
+    for value in msgspec.structs.astuple(probed):
         assert value.dtype == np.float32
         assert value.shape[0] == count
 
@@ -102,9 +102,9 @@ def test_answers_stay_when_the_next_frame_is_scored(both: Bundle, opened: Open, 
     session = opened(both).build({})
     for probe in (False, True):
         first = session.run(images[:1], probe=probe)
-        kept = [np.copy(value) for value in dataclasses.astuple(first) if value is not None]
+        kept = [np.copy(value) for value in msgspec.structs.astuple(first) if value is not None]
         session.run(images[1:2], probe=probe)
-        now = [value for value in dataclasses.astuple(first) if value is not None]
+        now = [value for value in msgspec.structs.astuple(first) if value is not None]
         for before, after in zip(kept, now, strict=True):
             np.testing.assert_array_equal(before, after)
 
