@@ -160,7 +160,8 @@ class _Builder:
     def _dequantised(self, name: str, value: np.ndarray, scale: str, scales: FloatArray, axis: int) -> str:
         inputs = [self._constant(name, value), self._constant(scale, scales)]
         if value.dtype == np.int8:
-            inputs.append(self._constant(f"zeros_{len(scales)}", np.zeros(len(scales), np.int8)))
+            # Of its own: ONNX Runtime's rewrite of int8 weights to uint8 fails where kernels share one.
+            inputs.append(self._constant(f"{name}_zero", np.zeros(len(scales), np.int8)))
         self.nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{name}/float"], name, axis=axis))
         return f"{name}/float"
 

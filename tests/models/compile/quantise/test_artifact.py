@@ -86,6 +86,20 @@ def test_the_base_says_what_the_float_model_says(
     assert not left.keys() & {"Conv", "Add", "Relu", "Clip", "BatchNormalization", "MaxPool"}
 
 
+def test_processors_without_vnni_get_the_same_answers(
+    whole: tuple[Net, FloatArtifact, QuantisedModel],
+) -> None:
+    """Engines ask for it there; the runtime then rewrites the weights, which it cannot do to every model."""
+    net, source, made = whole
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession(
+        fast(made, source, {}), options, providers=["CPUExecutionProvider"]
+    )
+    (logits,) = session.run(["logits"], {"input": net.frames})
+    np.testing.assert_allclose(logits, run(fast(made, source, {}), net.frames)["logits"], atol=1e-4)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_norm_patch_changes_scales_and_biases_only(
     whole: tuple[Net, FloatArtifact, QuantisedModel], seed: int
