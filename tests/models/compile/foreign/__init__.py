@@ -1,0 +1,1 @@
+"""ONNX files as other people's exporters write them."""
