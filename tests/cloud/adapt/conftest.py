@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeadapt.bundle import Bundle
+from edgeadapt.bundle import Bundle, InputSpec
 from edgeadapt_cloud.adapt import Adapter, AdaptSettings, LabelledSource, Networks
 from edgeadapt_cloud.adapt.settings import AnchoredSettings, CemaSettings, GateSettings
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_cloud.core.jobs.job import JobRequest
-from edgeadapt_models.compile import compile_model, tiny_bundle, tiny_images, tiny_module
+from edgeadapt_models.compile import compile_model, compile_module, tiny_bundle, tiny_images, tiny_module
+from edgeadapt_models.compile.extras.request import ExtrasRequest, PromptRequest
+from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.compile.tiny import CLASSES
 from edgeadapt_models.train.split import Labelled
 
@@ -95,6 +97,20 @@ def veiled(images: Images) -> Images:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(Path(tmp_path_factory.mktemp("bundle")))
+
+
+@pytest.fixture(scope="session")
+def prompt_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    images, labels = tiny_images(400)
+    return compile_module(
+        tiny_module(),
+        name="prompt",
+        classes=CLASSES,
+        spec=InputSpec((1, 28, 28)),
+        data=Frames(images, labels),
+        out=Path(tmp_path_factory.mktemp("prompt-bundle")),
+        extras=ExtrasRequest(PromptRequest("full")),
+    ).bundle
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,27 @@ def test_a_device_takes_the_values(make_adapter: MakeAdapter, bundle: Bundle, do
     assert set(result.values) == set(norm_slots(bundle))
 
 
+def test_a_bundle_with_a_prompt_is_taught_as_one_without(
+    make_adapter: MakeAdapter, prompt_bundle: Bundle, domain: Domain
+) -> None:
+    """Its devices report one first layer more, and its patches carry norm slots, as any other's."""
+    manifest = prompt_bundle.manifest
+    assert manifest.probe_channels > manifest.layer_channels
+    copied = slice(0, manifest.norm_layers[0].channels)
+    plain = request_for(prompt_bundle, domain[0])
+    request = replace(
+        plain,
+        mean=np.concatenate([plain.mean, plain.mean[copied]]),
+        var=np.concatenate([plain.var, plain.var[copied]]),
+    )
+    adapter = make_adapter(bundle=prompt_bundle)
+    result = adapter.run(request, domain[0], lanes_for(domain[0]))
+    assert result.verdict.passed, result.verdict.evidence
+    assert set(result.values) == set(norm_slots(prompt_bundle))
+    with pytest.raises(ConfigError, match=f"must have {manifest.probe_channels} entries"):
+        adapter.run(plain, domain[0], lanes_for(domain[0]))
+
+
 def test_the_same_request_gives_the_same_patch(
     make_adapter: MakeAdapter, bundle: Bundle, domain: Domain
 ) -> None:

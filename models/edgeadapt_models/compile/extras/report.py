@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from edgeadapt.bundle import Bundle
+from edgeadapt.patch import MAX_PATCH_BYTES
 from edgeadapt_models.compile.extras.sizes import patch_sizes
 
 
@@ -26,7 +27,7 @@ def slot_table(bundle: Bundle, cost: Mapping[str, float] | None = None) -> Table
     for size in patch_sizes(bundle.manifest.slots):
         if size.group == "all":
             table.add_section()
-        weight = f"{size.patch_bytes:,}" + ("" if size.travels else " (too large to travel whole)")
+        weight = f"{size.patch_bytes:,}" + ("" if size.travels else f" (over {MAX_PATCH_BYTES >> 20} MiB)")
         table.add_row(size.group, f"{size.slots:,}", f"{size.values:,}", weight, _cost(size.group, cost))
     return table
 
