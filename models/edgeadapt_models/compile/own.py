@@ -148,16 +148,16 @@ def _read_file(model: OwnModel) -> _Read:
     graph = read_onnx(model.onnx)
     found = find_frames(model.calibration)
     if found.kind == "pictures":
-        spec, given, layout = input_of(graph, model.chosen, image=True, shape=model.shape)
+        spec, layout = input_of(graph, model.chosen, image=True, shape=model.shape)
         frames = read_pictures(found, spec, limit=model.limit)
     else:
         frames = read_arrays(found, limit=model.limit)
         image = _kind(frames) == "image"
-        spec, given, layout = input_of(graph, model.chosen, image=image, shape=model.shape or _shape(frames))
+        spec, layout = input_of(graph, model.chosen, image=image, shape=model.shape or _shape(frames))
     x = parity_inputs(spec, frames.labelled(()))
 
     def draft(classes: int) -> Draft:
-        return draft_file(graph, spec, given, layout, x, classes=classes, chosen=model.chosen)
+        return draft_file(graph, spec, layout, x, classes=classes, chosen=model.chosen)
 
     def count() -> int:
         return class_count(draft(0), x)

@@ -75,7 +75,8 @@ def prepare(draft: Draft, x: FloatArray, *, classes: int, folded: FoldedLayers =
     notes = [*draft.notes, *settle_input(model, given, draft.spec, draft.layout, draft.preprocessing)]
     notes += tidy(model)
     pair = x[:2]
-    if given.dims[0] is not None and _open_batch(model, given.dims[0], pair):
+    if given.dims[0] is not None:
+        _open_batch(model, given.dims[0], pair)
         notes.append("the batch axis was fixed and is open now")
     notes += strip_probabilities(model.graph)
     notes += _settle_outputs(model, pair)
@@ -99,14 +100,13 @@ def _shapes(model: onnx.ModelProto, x: FloatArray) -> dict[str, tuple[int, ...]]
     return shapes_of(run_graph(model, {INPUT: x}))
 
 
-def _open_batch(model: onnx.ModelProto, size: int, pair: FloatArray) -> bool:
+def _open_batch(model: onnx.ModelProto, size: int, pair: FloatArray) -> None:
     if size != 1:
         raise CompileError(
             f"the model takes batches of {size} only: export it with a dynamic batch axis, or for one input"
         )
-    changed = open_batch(model, _shapes(model, pair[:1]))
+    open_batch(model, _shapes(model, pair[:1]))
     check_batch(model, pair)
-    return changed
 
 
 def _settle_outputs(model: onnx.ModelProto, pair: FloatArray) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from edgeadapt_models.compile.graph.run import run_graph
 _TOLERANCE = 1e-4
 
 
-def open_batch(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> bool:
-    """Rewrite reshapes and concatenations in place; True when something changed.
+def open_batch(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Rewrite reshapes and concatenations in place.
 
     Args:
         model: tidy.
@@ -32,13 +32,11 @@ def open_batch(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> b
     """
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    changed = False
     for node in list(graph.node):
         if node.op_type == "Reshape" and node.input[1] in constants:
-            changed |= _reshape(graph, node, constants[node.input[1]], shapes)
+            _reshape(graph, node, constants[node.input[1]], shapes)
         elif node.op_type == "Concat":
-            changed |= _concat(graph, node, constants, shapes)
-    return changed
+            _concat(graph, node, constants, shapes)
 
 
 def check_batch(model: onnx.ModelProto, x: FloatArray) -> None:
@@ -78,19 +76,18 @@ def _reshape(
     node: onnx.NodeProto,
     target: onnx.TensorProto,
     shapes: Mapping[str, Sequence[int]],
-) -> bool:
+) -> None:
     """A leading 1 becomes 0: "as many as the input has"."""
     before = shapes.get(node.input[0])
     wanted = numpy_helper.to_array(target)
     if before is None or not wanted.size or wanted[0] != 1 or before[0] != 1 or 0 in wanted:
-        return False
+        return
     for entry in node.attribute:
         if entry.name == "allowzero":
             entry.i = 0
     changed = wanted.copy()
     changed[0] = 0
     node.input[1] = constant(graph, fresh(f"{target.name}/batch", names(graph)), changed)
-    return True
 
 
 def _concat(
@@ -98,13 +95,13 @@ def _concat(
     node: onnx.NodeProto,
     constants: Mapping[str, onnx.TensorProto],
     shapes: Mapping[str, Sequence[int]],
-) -> bool:
+) -> None:
     """Constants with a batch of 1 beside tensors of any batch are repeated as often."""
     tensors = [name for name in node.input if name not in constants and name in shapes]
     axis = next(entry.i for entry in node.attribute if entry.name == "axis")
     held = [name for name in node.input if name in constants and constants[name].dims[:1] == [1]]
     if not tensors or not held or axis == 0 or -axis == len(shapes[tensors[0]]):
-        return False
+        return
     taken = names(graph)
     size, count, rest, target = (
         fresh(f"{node.output[0]}/{part}", taken) for part in ("shape", "batch", "rest", "target")
@@ -126,4 +123,3 @@ def _concat(
     at = list(graph.node).index(node)
     for offset, extra in enumerate(nodes):
         graph.node.insert(at + offset, extra)
-    return True

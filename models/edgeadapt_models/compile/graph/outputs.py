@@ -58,9 +58,14 @@ def choose_outputs(
         logits, embedding = LOGITS, embedding or EMBEDDING
     chosen = logits or _only_logits(given, shapes, classes)
     left = [name for name in given if name not in (chosen, embedding)]
+    # Types stay as they were declared, or open: half precision is dealt with later.
+    declared = {output.name: output.SerializeToString() for output in model.graph.output}
     del model.graph.output[:]
     for name in filter(None, (chosen, embedding)):
-        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        kept = declared.get(name)
+        model.graph.output.append(
+            onnx.ValueInfoProto(name=name) if kept is None else onnx.ValueInfoProto.FromString(kept)
+        )
     return (f"outputs left out: {', '.join(left)}",) if left else ()
 
 

@@ -16,8 +16,8 @@ from edgeadapt.bundle import InputSpec
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.graph.edit import opset
+from edgeadapt_models.compile.graph.half import to_single
 from edgeadapt_models.compile.graph.inputs import (
-    GivenInput,
     Layout,
     Preprocessing,
     given_input,
@@ -82,7 +82,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 def input_of(
     model: onnx.ModelProto, chosen: Chosen, *, image: bool, shape: tuple[int, ...] = ()
-) -> tuple[InputSpec, GivenInput, Layout]:
+) -> tuple[InputSpec, Layout]:
     """What a file takes, with open dimensions filled from `shape`.
 
     Args:
@@ -109,13 +109,12 @@ def input_of(
     if None in sizes:
         raise CompileError(f"the model takes {given.described}: give the open sizes as --input-shape")
     settled = tuple(size for size in sizes if size is not None)
-    return InputSpec(settled, "image" if image else "array"), given, layout
+    return InputSpec(settled, "image" if image else "array"), layout
 
 
 def draft_file(
     model: onnx.ModelProto,
     spec: InputSpec,
-    given: GivenInput,
     layout: Layout,
     x: FloatArray,
     *,
@@ -126,7 +125,7 @@ def draft_file(
 
     Args:
         model: from `read_onnx`; it is not changed.
-        spec, given, layout: from `input_of`.
+        spec, layout: from `input_of`.
         x: float32 [N, *shape]: some source data, not preprocessed.
         classes: K; 0 to take it from the file.
         chosen: what is said of the file.
@@ -135,6 +134,9 @@ def draft_file(
         CompileError: the file does not run, or its logits cannot be told.
     """
     model = _copy(model)
+    # What half precision rounds away is no difference to be found later.
+    half = ("half precision became float32",) if to_single(model) else ()
+    given = given_input(model)
     batch = np.repeat(x[:1], given.dims[0] or 1, axis=0)
     run = run_graph(model, {given.name: feed(batch, given, layout, chosen.preprocessing)})
     notes = choose_outputs(
@@ -142,7 +144,7 @@ def draft_file(
     )
     output = model.graph.output[0].name
     reference = FileReference(model, given, layout, chosen.preprocessing, output)
-    return Draft(model, spec, reference, layout, chosen.preprocessing, notes=notes)
+    return Draft(model, spec, reference, layout, chosen.preprocessing, notes=(*half, *notes))
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
