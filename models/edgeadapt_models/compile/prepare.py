@@ -76,7 +76,7 @@ def prepare(draft: Draft, x: FloatArray, *, classes: int, folded: FoldedLayers =
     notes += tidy(model)
     pair = x[:2]
     if given.dims[0] is not None:
-        _open_batch(model, given.dims[0], pair)
+        _open_batch(model, pair)
         notes.append("the batch axis was fixed and is open now")
     notes += strip_probabilities(model.graph)
     notes += _settle_outputs(model, pair)
@@ -100,11 +100,7 @@ def _shapes(model: onnx.ModelProto, x: FloatArray) -> dict[str, tuple[int, ...]]
     return shapes_of(run_graph(model, {INPUT: x}))
 
 
-def _open_batch(model: onnx.ModelProto, size: int, pair: FloatArray) -> None:
-    if size != 1:
-        raise CompileError(
-            f"the model takes batches of {size} only: export it with a dynamic batch axis, or for one input"
-        )
+def _open_batch(model: onnx.ModelProto, pair: FloatArray) -> None:
     open_batch(model, _shapes(model, pair[:1]))
     check_batch(model, pair)
 

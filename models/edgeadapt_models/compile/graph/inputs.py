@@ -88,6 +88,10 @@ def given_input(model: onnx.ModelProto) -> GivenInput:
         name = TensorProto.DataType.Name(kind.elem_type).lower()
         raise CompileError(f"input {found[0].name!r} is {name} of unknown shape; it must be float or uint8")
     dims = tuple(int(d.dim_value) if d.dim_value > 0 else None for d in kind.shape.dim)
+    if dims and dims[0] not in (None, 1):
+        raise CompileError(
+            f"the model takes batches of {dims[0]} only: export it with a dynamic one, or for one input"
+        )
     if len(dims) < 2:
         raise CompileError(f"input {found[0].name!r} has the shape {list(dims)}: a batch axis is missing")
     return GivenInput(found[0].name, int(kind.elem_type), dims)

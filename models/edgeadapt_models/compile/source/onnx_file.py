@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -137,8 +136,7 @@ def draft_file(
     # What half precision rounds away is no difference to be found later.
     half = ("half precision became float32",) if to_single(model) else ()
     given = given_input(model)
-    batch = np.repeat(x[:1], given.dims[0] or 1, axis=0)
-    run = run_graph(model, {given.name: feed(batch, given, layout, chosen.preprocessing)})
+    run = run_graph(model, {given.name: feed(x[:1], given, layout, chosen.preprocessing)})
     notes = choose_outputs(
         model, shapes_of(run), classes=classes, logits=chosen.logits, embedding=chosen.embedding
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from edgeadapt.bundle import InputSpec, SlotValues
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.graph.inputs import Preprocessing, given_input
+from edgeadapt_models.compile.graph.inputs import Preprocessing
 from edgeadapt_models.compile.graph.outputs import OUTPUTS
 from edgeadapt_models.compile.reference.base import relative_difference
 from edgeadapt_models.compile.source.draft import Draft
@@ -79,10 +79,6 @@ def draft_program(
             f"for one input it returns {shapes}"
         )
     graph = export_program(program, len(returned))
-    if given_input(graph).dims[0] not in (None, 1):
-        raise CompileError(
-            "the program's batch axis is fixed: export it with a dynamic one or an example of one"
-        )
     return Draft(graph, spec, reference, "NCHW", wanted)
 
 
