@@ -108,12 +108,15 @@ def _add_prompt(work: Workpiece, request: ExtrasRequest, ground: Ground, probe: 
     name = work.model.graph.input[0].name
     limit, last = ground.input_scale, ground.channels_last
     prompted = add_prompt(work, request.prompt, name, limit=limit, channels_last=last)
+    measured = dict(probe.measured)
+    if name in ground.norms:  # A layer that normalises the input itself takes it with the prompt from now on.
+        measured[name] = prompted.tensor
     # The first norm layer's input, where learnt tokens are not in it yet.
-    first = probe.measured.get(ground.norms[0], ground.norms[0])
+    first = measured.get(ground.norms[0], ground.norms[0])
     shield = shielded(work, prompted, first, ground.written)
     return replace(
         shield,
         nodes=(*probe.nodes, *shield.nodes),
-        measured=probe.measured,
+        measured=measured,
         initializers=(*probe.initializers, *shield.initializers),
     )

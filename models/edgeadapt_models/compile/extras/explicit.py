@@ -8,7 +8,7 @@ artifact against it, for values that move every slot.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ class Explicit:
             branches.add(planned)
         work.model.graph.node.extend(plain.probe.nodes)
         work.model.graph.initializer.extend(plain.probe.initializers)
-        return Branched(work.model, plain.probe.measured)
+        return Branched(work.model, {**plain.probe.measured, **branches.measured})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class _Branches:
     work: Workpiece
     extras: Extras
     values: Mapping[str, npt.NDArray[np.float32]]
+    measured: dict[str, str] = field(default_factory=dict)
 
     def add(self, planned: Planned) -> None:
         write = planned.write
@@ -96,6 +97,7 @@ class _Branches:
         turned = spread if at == shape[1:] or len(shape) < 4 else np.moveaxis(spread, 0, -1)
         held = self.work.constant("explicit/prompt", turned.reshape((1, *shape[1:])).astype(np.float32))
         made = self.work.fresh("explicit/prompted")
+        self.measured[name] = made  # for a norm layer on the input itself
         self.work.put_behind_input(name, made, [helper.make_node("Add", [name, held], [made], name=made)])
 
     def _convolution(self, write: ConvAdapter) -> Callable[[onnx.NodeProto, str], list[onnx.NodeProto]]:
