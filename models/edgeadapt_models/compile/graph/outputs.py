@@ -56,7 +56,7 @@ def choose_outputs(
             raise CompileError(f"the model has no tensor {name!r}; its outputs are {_listed(given, shapes)}")
     if not logits and len(given) == 2 and set(given) == set(OUTPUTS):
         logits, embedding = LOGITS, embedding or EMBEDDING
-    chosen = logits or _only_logits(given, shapes, classes)
+    chosen = logits or _only_logits(model.graph, shapes, classes)
     left = [name for name in given if name not in (chosen, embedding)]
     # Types stay as they were declared, or open: half precision is dealt with later.
     declared = {output.name: output.SerializeToString() for output in model.graph.output}
@@ -73,12 +73,16 @@ def _listed(given: Sequence[str], shapes: Shapes) -> str:
     return ", ".join(f"{name} {list(shapes.get(name, ()))}" for name in given)
 
 
-def _only_logits(given: Sequence[str], shapes: Shapes, classes: int) -> str:
+def _only_logits(graph: onnx.GraphProto, shapes: Shapes, classes: int) -> str:
+    given = [str(output.name) for output in graph.output]
     flat = [name for name in given if _classes(shapes.get(name, ())) > 1]
     fitting = [name for name in flat if not classes or _classes(shapes[name]) == classes]
     if len(fitting) == 1:
         return fitting[0]
     listed = _listed(given, shapes)
+    last = [name for name in fitting if _before(graph, name).issuperset(set(fitting) - {name})]
+    if len(last) == 1:  # the others go into it: an embedding, say
+        return last[0]
     if len(fitting) > 1:
         raise CompileError(
             f"the model has several outputs that may be the logits: {listed}; name one (--logits)"
@@ -95,6 +99,15 @@ def _only_logits(given: Sequence[str], shapes: Shapes, classes: int) -> str:
         f"the model returns no logits [N, K]: {listed}. Detection, segmentation and sequence models "
         "cannot be compiled; where a classifier is inside, name the tensor that holds its logits (--logits)"
     )
+
+
+def _before(graph: onnx.GraphProto, tensor: str) -> set[str]:
+    """Every tensor that `tensor` depends on."""
+    needed = {tensor}
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    return needed - {tensor}
 
 
 def _classes(shape: Sequence[int]) -> int:
