@@ -16,7 +16,7 @@ import onnx
 from edgeadapt.bundle import Artifact, NormLayer
 from edgeadapt_models.compile.tflite.file.flatbuffer import TfliteFile, serialise
 from edgeadapt_models.compile.tflite.file.program import Program
-from edgeadapt_models.compile.tflite.lower.gelu import with_gelus
+from edgeadapt_models.compile.tflite.lower.rewrite import rewritten
 from edgeadapt_models.compile.tflite.lower.sites import find_batch_norms, measure_results
 from edgeadapt_models.compile.tflite.lower.source import Source
 from edgeadapt_models.compile.tflite.lower.trace import trace
@@ -67,8 +67,8 @@ def tflite_model(
     norms = find_batch_norms(Source.of(model.graph, known), layers, initializers.copied(source.writes))
     measure_results(probe.graph, len(model.graph.node), norms.folds)
     graphs = {
-        FAST: Source.of(with_gelus(Source.of(model.graph, known)), known),
-        PROBE: Source.of(with_gelus(Source.of(probe.graph, known)), known),
+        FAST: rewritten(Source.of(model.graph, known)),
+        PROBE: rewritten(Source.of(probe.graph, known)),
     }
     program, ledger = lower(graphs, norms, turned=image and source.layout == "NCHW")
     file = serialise(program)

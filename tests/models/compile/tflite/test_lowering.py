@@ -197,6 +197,36 @@ def test_a_tanh_that_only_looks_like_a_gelu_stays_one() -> None:
     assert difference(data, _values(2, 4, 8)) < 1e-5
 
 
+def test_a_group_norm_in_pieces_stays_channels_last() -> None:
+    nodes = [
+        node("Conv", ["input", "w"], ["x"]),
+        node("Reshape", ["x", "groups"], ["g"]),
+        node("InstanceNormalization", ["g", "ones", "zeros"], ["n"], epsilon=1e-3),
+        node("Reshape", ["n", "shape"], ["r"]),
+        node("Mul", ["r", "scale"], ["m"]),
+        node("Add", ["m", "bias"], ["a"]),
+        node("Relu", ["a"], ["y"]),
+    ]
+    constants = {
+        "w": _values(6, 3, 3, 3),
+        "groups": np.array([0, 2, -1]),
+        "shape": np.array([1, 6, 6, 4]),
+        "ones": np.ones(2, np.float32),
+        "zeros": np.zeros(2, np.float32),
+        "scale": _values(6, 1, 1),
+        "bias": _values(6, 1, 1),
+    }
+    data = graph(nodes, (1, 3, 8, 6), constants)
+    assert difference(data, _values(2, 3, 8, 6)) < 1e-5
+    operators = _operators(data, image=True)
+    # The one at the end brings the output to ONNX's order.
+    assert operators["TRANSPOSE"] == 1
+    assert operators["RESHAPE"] == 2
+    # A scale that is not 1 is no GroupNorm with the scale behind it.
+    constants["ones"] = _values(2)
+    assert _operators(graph(nodes, (1, 3, 8, 6), constants), image=True)["TRANSPOSE"] > 1
+
+
 def test_shapes_that_exporters_compute_are_constants() -> None:
     """[N, C, H, W] flattened through Shape, Gather, Unsqueeze and Concat."""
     data = graph(

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper
 
 from edgeadapt_models.compile.tflite.file.program import Array
 from edgeadapt_models.compile.tflite.lower.source import Source
@@ -31,33 +30,8 @@ class Gelu:
     approximate: bool
 
 
-def with_gelus(source: Source) -> onnx.GraphProto:
-    """A copy of the graph in which every GELU is one node, without what it was made of."""
-    graph = onnx.GraphProto()
-    graph.CopyFrom(source.graph)
-    found = {gelu.result: gelu for gelu in _find(source)}
-    for node in graph.node:
-        gelu = found.get(node.output[0])
-        if gelu is not None:
-            approximate = "tanh" if gelu.approximate else "none"
-            node.CopyFrom(helper.make_node("Gelu", [gelu.x], node.output, node.name, approximate=approximate))
-    drop_unused(graph)
-    return graph
-
-
-def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes that no output needs."""
-    needed = {output.name for output in graph.output}
-    kept: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-
-
-def _find(source: Source) -> Iterator[Gelu]:
+def find_gelus(source: Source) -> Iterator[Gelu]:
+    """Every GELU of the graph."""
     for node in source.graph.node:
         if node.op_type in ("Erf", "Tanh"):
             found = _around(source, node)

@@ -81,14 +81,15 @@ def _group(context: Context, node: onnx.NodeProto) -> None:
     if groups != channels:
         places.append(places[-1] + 2)
     tensor = context.reshape(standardised(context, x, places, values.get("epsilon", 1e-5)), shape)
-    activation, result = fuse(context, node.output[0])
-    for code, other, options in (
-        (Op.MUL, node.input[1], schema.MulOptionsT()),
-        (Op.ADD, node.input[2], schema.AddOptionsT()),
-    ):
-        if code == Op.ADD:
-            options.fusedActivationFunction = activation
-        tensor = context.emit(code, [tensor, _per_channel(context, node, other, channels)], shape, options)
+    result = node.output[0]
+    if not _is(context, node.input[1], 1.0):
+        scale = _per_channel(context, node, node.input[1], channels)
+        tensor = context.emit(Op.MUL, [tensor, scale], shape, schema.MulOptionsT())
+    if not _is(context, node.input[2], 0.0):
+        options = schema.AddOptionsT()
+        options.fusedActivationFunction, result = fuse(context, result)
+        bias = _per_channel(context, node, node.input[2], channels)
+        tensor = context.emit(Op.ADD, [tensor, bias], shape, options)
     context.define(result, tensor, order)
 
 
@@ -115,6 +116,12 @@ def _per_channel(context: Context, node: onnx.NodeProto, name: str, channels: in
     if value is None or channels % value.size:
         raise context.fail(node, f"scale or bias has shape {context.shape(name)} for {channels} channels")
     return context.literal(np.repeat(value, channels // value.size))
+
+
+def _is(context: Context, name: str, number: float) -> bool:
+    """Whether a value is `number` throughout, and stays so."""
+    value = context.constant(name)
+    return value is not None and bool((value == number).all())
 
 
 def _grouped(shape: Shape, groups: int) -> Shape:
