@@ -133,16 +133,21 @@ def loop(
 @click.option(
     "--frames", type=click.IntRange(min=1), default=2000, show_default=True, help="Frames to measure."
 )
+@click.option(
+    "--runtime", type=click.Choice(["onnxruntime", "tflite"]), default="onnxruntime", show_default=True
+)
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("docs/results"),
     show_default=True,
-    help="Folder for int8.json and int8.png.",
+    help="Folder for int8.json and int8.png (int8-tflite for LiteRT).",
 )
-def int8(networks: tuple[str, ...], corruptions: str | None, frames: int, workers: int, out: Path) -> None:
-    """Compare the int8 and the float ONNX model of one bundle, in the device's engine, on the same frames.
+def int8(
+    networks: tuple[str, ...], corruptions: str | None, frames: int, runtime: str, workers: int, out: Path
+) -> None:
+    """Compare the int8 and the float model of one bundle, in the device's engine, on the same frames.
 
     Clean and at severity 5: with the base's values, with statistics of their own, and with a norm patch that
     the cloud's strategy makes of labelled frames of the domain. Also how far apart the domain signatures and
@@ -150,14 +155,15 @@ def int8(networks: tuple[str, ...], corruptions: str | None, frames: int, worker
     """
     from rich.console import Console
 
-    from edgeadapt_sim.bench.int8.output import show, write
+    from edgeadapt_sim.bench.int8.output import file_name, show, write
     from edgeadapt_sim.bench.int8.study import CORRUPTIONS, STUDENTS, Int8Plan, pieces, run_study
 
     chosen = tuple(corruptions.split()) if corruptions else CORRUPTIONS
-    plan = Int8Plan(networks or STUDENTS, chosen, frames, workers=workers)
+    plan = Int8Plan(networks or STUDENTS, chosen, frames, runtime=runtime, workers=workers)
     console = Console()
     began = time.monotonic()
     rows = _watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done))
     write(rows, plan, time.monotonic() - began, out)
     show(rows, console)
-    console.print(f"wrote {out / 'int8.json'} and {out / 'int8.png'}", soft_wrap=True, highlight=False)
+    files = " and ".join(str(out / f"{file_name(plan)}.{kind}") for kind in ("json", "png"))
+    console.print(f"wrote {files}", soft_wrap=True, highlight=False)

@@ -13,8 +13,8 @@ from edgeadapt.bundle.limits import check_values
 from edgeadapt.tensors import FloatArray
 from edgeadapt_cloud.adapt import gate
 from edgeadapt_models.compile import compile_model, tiny_images, tiny_module
-from edgeadapt_models.compile.quantise.extend import with_int8
 from edgeadapt_models.compile.runtime import to_input
+from edgeadapt_models.compile.targets import TargetRequest, extend
 from edgeadapt_models.compile.tiny import CLASSES, TinyNet
 from tests.cloud.adapt.conftest import Images, MakeAdapter, lanes_for, request_for
 from tests.cloud.adapt.test_adapter import OPEN
@@ -44,7 +44,7 @@ def bundles(faint: TinyNet, tmp_path_factory: pytest.TempPathFactory) -> tuple[B
         calibration_labels=labels,
         out=Path(tmp_path_factory.mktemp("faint")),
     )
-    return plain, Bundle.from_files(with_int8(plain, to_input(images))[0])
+    return plain, extend(plain, TargetRequest(int8=True), to_input(images)).bundle
 
 
 def test_a_patch_for_int8_devices_turns_no_sign(

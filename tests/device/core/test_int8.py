@@ -12,8 +12,8 @@ from edgeadapt.normstats import statistics_slots
 from edgeadapt.tensors import FloatArray
 from edgeadapt_device.config import DeviceConfig, EngineSection
 from edgeadapt_device.io.store import GenerationStore
-from edgeadapt_models.compile.quantise.extend import with_int8
 from edgeadapt_models.compile.runtime import to_input
+from edgeadapt_models.compile.targets import TargetRequest, extend
 from edgeadapt_models.compile.tiny import tiny_images
 from tests.device import rig
 from tests.device.rig import Rig, sealed
@@ -22,7 +22,7 @@ from tests.device.rig import Rig, sealed
 @pytest.fixture(scope="module")
 def both(tiny: Bundle) -> Bundle:
     """The tiny bundle with an int8 model beside the float one."""
-    return Bundle.from_files(with_int8(tiny, to_input(tiny_images(400)[0]))[0])
+    return extend(tiny, TargetRequest(int8=True), to_input(tiny_images(400)[0])).bundle
 
 
 def settings(precision: str) -> DeviceConfig:

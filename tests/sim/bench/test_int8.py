@@ -57,7 +57,7 @@ def test_what_is_left(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "int8.png").stat().st_size > 10_000
     text = io.StringIO()
     show(rows, Console(file=text, width=80))
-    assert "80.0 / 78.0" in text.getvalue()
+    assert "80.0 78.0" in text.getvalue()
     assert "MISSED: patched: int8 is within 1 point" in text.getvalue()
 
 

@@ -26,7 +26,7 @@ from edgeadapt_sim.report.style import GRID, words
 
 _PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 _STATES = ("frozen", "own", "patched")
-_NAMES = {"frozen": "base", "own": "own statistics", "patched": "patched"}
+_NAMES = {"frozen": "base", "own": "own stats", "patched": "patched"}
 _COLOURS = {"frozen": "#8a8f98", "own": "#e08214", "patched": "#117a43"}
 
 
@@ -78,6 +78,11 @@ def claims(rows: Sequence[Row]) -> tuple[Claim, ...]:
     return tuple(found)
 
 
+def file_name(plan: Int8Plan) -> str:
+    """Of both files, without what they end with."""
+    return "int8" if plan.runtime == "onnxruntime" else f"int8-{plan.runtime}"
+
+
 def write(rows: tuple[Row, ...], plan: Int8Plan, seconds: float, out: Path) -> None:
     """Write both files into `out`, made if absent."""
     out.mkdir(parents=True, exist_ok=True)
@@ -91,24 +96,24 @@ def write(rows: tuple[Row, ...], plan: Int8Plan, seconds: float, out: Path) -> N
         rows=rows,
         claims=claims(rows),
     )
-    (out / "int8.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
-    _plot(rows, out / "int8.png")
+    name = file_name(plan)
+    (out / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    _plot(rows, out / f"{name}.png")
 
 
 def show(rows: Sequence[Row], console: Console) -> None:
     """Accuracies of both, differences of what their probes measure, and the claims."""
-    table = Table(title="accuracy, %: float / int8", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("domain")
-    for heading in (*_NAMES.values(), "signature", "mean", "std"):
-        table.add_column(heading, justify="right")
     for student in dict.fromkeys(row.student for row in rows):
-        table.add_section()
-        table.add_row(f"[bold]{student}")
+        title = f"{student}: accuracy, %, float and int8"
+        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+        table.add_column("domain")
+        for heading in (*_NAMES.values(), "signature", "mean", "std"):
+            table.add_column(heading, justify="right")
         for row in (row for row in rows if row.student == student):
             cells = (_cell(_pair(row, state)) for state in _STATES)
             figures = f"{row.signature:.3f}", f"{row.mean:.3f}", f"{100 * row.deviation:.1f} %"
             table.add_row(words(row.domain), *cells, *figures)
-    console.print(table)
+        console.print(table)
     console.print(
         "signature, mean, std: largest difference between both probes, in source standard deviations and per "
         "cent; each settled on the same frames by itself",
@@ -124,7 +129,7 @@ def _pair(row: Row, state: str) -> Accuracies | None:
 
 
 def _cell(pair: Accuracies | None) -> str:
-    return "" if pair is None else f"{100 * pair.float32:.1f} / {100 * pair.int8:.1f}"
+    return "" if pair is None else f"{100 * pair.float32:.1f} {100 * pair.int8:.1f}"
 
 
 def _plot(rows: Sequence[Row], path: Path) -> None:

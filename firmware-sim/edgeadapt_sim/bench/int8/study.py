@@ -34,12 +34,9 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt_device.config import EngineSection
 from edgeadapt_device.io.engines import Engine, open_engine
 from edgeadapt_models.compile import compile_pretrained
-from edgeadapt_models.compile.quantise.extend import with_int8
-from edgeadapt_models.compile.runtime import to_input
-from edgeadapt_models.compile.source.frames import Frames
+from edgeadapt_models.compile.targets import Target, TargetRequest
 from edgeadapt_models.data import Dataset, load
 from edgeadapt_models.data.corruptions import corrupt
-from edgeadapt_models.train.split import split
 from edgeadapt_models.zoo import weights_card
 from edgeadapt_sim.bench.int8.patches import PatchMaker
 
@@ -53,6 +50,7 @@ SHIFT = 0.7
 """Distance of signatures, in source standard deviations, that devices take for another domain."""
 
 PRECISIONS = ("float32", "int8")
+_TARGETS: dict[str, Target] = {"onnxruntime": "onnx", "tflite": "tflite"}
 _CALIBRATION = 1000
 _PIECE = 16
 
@@ -69,6 +67,7 @@ class Int8Plan:
     settling: int = 384
     uploads: int = 512
     steps: int = 60
+    runtime: str = "onnxruntime"
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -146,7 +145,7 @@ def run_study(plan: Int8Plan, on_done: Callable[[str], None]) -> tuple[Row, ...]
 
 def measure(plan: Int8Plan, student: str, domain: str) -> Row:
     """What a worker does: one network in one domain."""
-    bench = _bench(student, plan.steps)
+    bench = _bench(student, plan.steps, plan.runtime)
     images, labels = bench.images(domain, 0, plan.frames)
     settling, _ = bench.images(domain, plan.frames, plan.settling)
     patch: dict[str, FloatArray] = {}
@@ -196,15 +195,15 @@ class _Bench:
 
 
 @functools.lru_cache(maxsize=1)
-def _bench(student: str, steps: int) -> _Bench:
+def _bench(student: str, steps: int, runtime: str) -> _Bench:
     dataset = load(weights_card(student).recipe.dataset)
     with tempfile.TemporaryDirectory(prefix="edgeadapt-int8-") as scratch:
-        bundle = compile_pretrained(student, Path(scratch) / "bundle", images=_CALIBRATION).bundle
-        fit = split(dataset).fit
-        frames = to_input(Frames(fit.images, fit.labels).sample(_CALIBRATION).frames)
-        bundle = Bundle.from_files(with_int8(bundle, frames)[0])
+        request = TargetRequest(frozenset({_TARGETS[runtime]}), int8=True)
+        bundle = compile_pretrained(
+            student, Path(scratch) / "bundle", images=_CALIBRATION, targets=request
+        ).bundle
     engines = {
-        precision: open_engine(bundle, EngineSection(precision=precision))  # type: ignore[arg-type]
+        precision: open_engine(bundle, EngineSection(runtime, precision))  # type: ignore[arg-type]
         for precision in PRECISIONS
     }
     return _Bench(dataset, bundle, engines, PatchMaker(student, dataset, bundle, steps=steps))

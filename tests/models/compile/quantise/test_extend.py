@@ -12,8 +12,8 @@ from edgeadapt.bundle.limits import check_values
 from edgeadapt.errors import BundleError
 from edgeadapt_models.compile import tiny_bundle, tiny_images
 from edgeadapt_models.compile.quantise.compare import compare
-from edgeadapt_models.compile.quantise.extend import with_int8
 from edgeadapt_models.compile.runtime import Runner, to_input
+from edgeadapt_models.compile.targets import TargetRequest, extend
 
 IMAGES, LABELS = tiny_images(400)
 X = to_input(IMAGES)
@@ -22,7 +22,7 @@ X = to_input(IMAGES)
 @pytest.fixture(scope="module", params=["batch", "layer"])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     tiny = tiny_bundle(Path(tmp_path_factory.mktemp("tiny")), norm=request.param)
-    return Bundle.from_files(with_int8(tiny, X)[0])
+    return extend(tiny, TargetRequest(int8=True), X).bundle
 
 
 def logits(bundle: Bundle, precision: str, values: dict[str, np.ndarray]) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_one_patch_serves_both(both: Bundle) -> None:
 
 
 def test_it_is_another_bundle_and_can_be_made_again(both: Bundle) -> None:
-    again = Bundle.from_files(with_int8(both, X)[0])
+    again = extend(both, TargetRequest(int8=True), X).bundle
     assert again.digest == both.digest
 
 

@@ -13,9 +13,9 @@ from edgeadapt.bundle.writes import FoldNormInt8
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.compiler import compile_module
 from edgeadapt_models.compile.quantise.compare import compare
-from edgeadapt_models.compile.quantise.extend import with_int8
 from edgeadapt_models.compile.runtime import Runner, frames_to_input
 from edgeadapt_models.compile.source.frames import Frames
+from edgeadapt_models.compile.targets import TargetRequest, extend
 from edgeadapt_models.zoo.structures.base import build, examples
 from edgeadapt_models.zoo.structures.registry import structure
 
@@ -50,7 +50,7 @@ def made(name: str, folder: Path) -> tuple[Bundle, FloatArray]:
         build(found), name=name, classes=classes, spec=spec, data=data, out=folder / "bundle"
     ).bundle
     frames = frames_to_input(spec, data.frames)
-    return Bundle.from_files(with_int8(bundle, frames)[0]), frames
+    return extend(bundle, TargetRequest(int8=True), frames).bundle, frames
 
 
 @pytest.mark.parametrize("name", FOLDED)
