@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 from edgeadapt.bundle.manifest import InputSpec
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.core.events import Image
+from edgeadapt_device.io.png import png
 
 _CHANNELS = (1, 3)
 
@@ -25,10 +24,4 @@ def encode_png(image: Image) -> bytes:
     """A [H, W, C] uint8 frame with 1 or 3 channels as PNG; raises ConfigError on other shapes."""
     if image.ndim != 3 or image.shape[2] not in _CHANNELS:
         raise ConfigError(f"a frame of shape {image.shape} cannot become a PNG: expected [H, W, 1 or 3]")
-    # Not before it is needed: most devices that start never get here in their first second.
-    from PIL import Image as PillowImage
-
-    picture = PillowImage.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png(image)
