@@ -65,7 +65,7 @@ class Reporter:
         else:
             stack.callback(self._monitor.close)
 
-    def tell(self, text: str) -> None:
+    def tell(self, text: str, level: int = logging.INFO) -> None:
         """Log a line, and make it the status's note; one that repeats is logged twice a minute at most."""
         self._note = text
         now_s = time.monotonic()
@@ -75,12 +75,12 @@ class Reporter:
             return
         self._said = {t: seen for t, seen in self._said.items() if now_s - seen[0] < _REPEAT_S}
         self._said[text] = (now_s, 0)
-        log.info("%s%s", text, f" ({repeats} times more since)" if repeats else "")
+        log.log(level, "%s%s", text, f" ({repeats} times more since)" if repeats else "")
 
     def storage_failed(self, error: TransportError) -> None:
         """A write of the daemon's own failed."""
         self.storage_errors += 1
-        self.tell(f"storage: {error}")
+        self.tell(f"storage: {error}", logging.WARNING)
 
     def keep_last(self) -> None:
         """Nothing will be scored: go on showing the counts of the process before."""

@@ -42,6 +42,13 @@ class Announcer(threading.Thread):
 
     def run(self) -> None:
         """Announce, and again when the addresses have changed."""
+        try:
+            self._keep_announced()
+        except Exception:
+            # The library's own threads and sockets fail in ways that it does not promise.
+            log.exception("the broker is not announced any more")
+
+    def _keep_announced(self) -> None:
         announced: tuple[str, ...] = ()
         speaking: Zeroconf | None = None
         try:

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Protocol
 
 import msgspec
 
-from edgeadapt.errors import TransportError
+from edgeadapt.errors import EdgeAdaptError
 from edgeadapt_device.config import MqttSection
 from edgeadapt_device.core.events import Connected, Disconnected
 from edgeadapt_device.io import discovery
 from edgeadapt_device.io.discovery import Announced, Search
-from edgeadapt_device.io.mqtt import Inbox, LinkEvent, MqttLink, tls_context
+from edgeadapt_device.io.mqtt import Inbox, LinkEvent, MqttLink, password, tls_context
 
 # An address that has neither refused nor taken the connection by then is given up.
 _CONNECT_S = 10.0
@@ -61,6 +62,9 @@ class FoundLink(threading.Thread):
         """
         super().__init__(name="found-link", daemon=True)
         tls_context(config)
+        password(config)
+        # A package that is missing is told by the command, not by a thread that dies of it.
+        import_module("zeroconf")
         self._config, self._fleet, self._search = config, fleet, search
         self._inbox, self._report = inbox, report
         self._make: Callable[[MqttSection], MqttLink] = lambda where: MqttLink(
@@ -126,24 +130,31 @@ class FoundLink(threading.Thread):
         """Look, try, and stay with what answers, until closed."""
         pause_s = _FIRST_PAUSE_S
         while not self._ended.is_set():
-            if any(map(self._stay_with, self._targets())):
+            if self._found_one():
                 pause_s = _FIRST_PAUSE_S
                 continue
             self._ended.wait(pause_s)
             pause_s = min(2.0 * pause_s, self._config.reconnect_max_s)
 
+    def _found_one(self) -> bool:
+        """One round; whatever goes wrong in it, there is another."""
+        try:
+            return any(map(self._stay_with, self._targets()))
+        except EdgeAdaptError as error:
+            self._say(str(error))
+        except Exception as error:
+            # The library's own threads and sockets fail in ways that it does not promise.
+            self._say(f"looking for a broker failed: {type(error).__name__}: {error}")
+        return False
+
     def _targets(self) -> Iterator[MqttSection]:
         """Every address of every broker that a search brings, as a configuration."""
-        try:
-            found = self._search(
-                self._fleet,
-                secure=bool(self._config.tls_ca),
-                interfaces=self._config.interfaces,
-                stop=self._ended,
-            )
-        except TransportError as error:
-            self._say(str(error))
-            return
+        found = self._search(
+            self._fleet,
+            secure=bool(self._config.tls_ca),
+            interfaces=self._config.interfaces,
+            stop=self._ended,
+        )
         if not found.own:
             self._say(_nothing(self._fleet, found.others))
         for broker in found.own:

@@ -81,7 +81,8 @@ class MqttLink:
         """
         check_name(fleet, "device.fleet")
         self._inbox, self._report = inbox, report
-        self.where = f"{config.host}:{config.port}"
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        self.where = f"{host}:{config.port}"
         self._connected = False
         self.trouble = ""
         self.sent_bytes = 0

@@ -68,8 +68,9 @@ def _failures(status: DeviceStatus, stalled_after_s: float) -> tuple[str, ...]:
         return ("the first session is being built",)
     if status.source in _SOURCE_FAULTS:
         return (f"the source is {status.source}: {status.source_trouble}",)
-    waits = status.source in ("waiting", "ended")
-    if stalled_after_s > 0.0 and not waits and status.frame_age_s > stalled_after_s:
+    # A device in somebody's own loop has no source, and gets its frames when they come.
+    expected = status.source in ("starting", "running")
+    if stalled_after_s > 0.0 and expected and status.frame_age_s > stalled_after_s:
         return (f"no frame was scored for {status.frame_age_s:.0f} s",)
     return ()
 

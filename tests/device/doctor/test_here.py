@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgeadapt.bundle import read_folder
 from edgeadapt_device.config import (
     DeliverySection,
     DeviceConfig,
@@ -19,9 +20,10 @@ from edgeadapt_device.config import (
     MqttSection,
     TrustSection,
 )
-from edgeadapt_device.doctor import examine
+from edgeadapt_device.doctor import Level, examine
 from edgeadapt_device.io.engines.base import Frames, Scores
 from edgeadapt_device.io.engines.onnx import OnnxSession
+from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.status import DeviceStatus, write_status
 from edgeadapt_sim.broker import free_port
 from tests.device import rig
@@ -192,6 +194,44 @@ def test_a_clock_that_was_never_set_or_went_back(
     finding = one(config, "clock")
     assert finding.level is FAILED
     assert "1970-01-02" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "level", "words"),
+    [
+        (rig.START_S + 10.0, OK, "patch 7 of c1, stored here, is good"),
+        (rig.START_S + 2e6, OK, "has expired; confirmed, it goes on"),
+        (rig.START_S - 1e6, WARNING, "the clock is behind"),
+    ],
+)
+def test_stored_patches_are_held_against_the_clock(
+    tmp_path: Path,
+    config: DeviceConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    wall_s: float,
+    level: Level,
+    words: str,
+) -> None:
+    bundle = read_folder(Path(config.device.bundle))
+    device = rig.Rig(bundle, store=GenerationStore(tmp_path / "state" / "generation"))
+    device.assign()
+    device.publish(rig.sealed(bundle, rig.harmless(bundle), serial=7))
+    while device.device.view(device.now).trial != "confirmed":
+        device.play(rig.frames(50))
+    device.device.stop()
+    monkeypatch.setattr(time, "time", lambda: wall_s)
+    finding = next(finding for finding in examine(config) if "patch 7" in finding.text)
+    assert finding.level is level
+    assert words in finding.text
+    assert one(changed(config, "trust", keys=("00" * 32,)), "state").level is WARNING
+
+
+def test_a_damaged_state_is_said(tmp_path: Path, config: DeviceConfig) -> None:
+    (tmp_path / "state" / "generation").mkdir(parents=True)
+    (tmp_path / "state" / "generation" / "state.msgpack").write_bytes(b"damaged" * 100)
+    finding = one(config, "state")
+    assert finding.level is WARNING
+    assert "state.msgpack: damaged" in finding.text
 
 
 def test_rights_and_keys(tmp_path: Path, config: DeviceConfig) -> None:

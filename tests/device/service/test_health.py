@@ -10,7 +10,7 @@ import pytest
 from edgeadapt_device.service.health import SILENT_S, judge, seen_from_outside
 from edgeadapt_device.status import DeviceStatus
 
-GOOD = DeviceStatus(time_s=2e9, pid=7, ready=True, running=True, frame_age_s=0.1)
+GOOD = DeviceStatus(time_s=2e9, pid=7, ready=True, running=True, source="running", frame_age_s=0.1)
 
 
 def judged(**changes: Any) -> tuple[str, tuple[str, ...]]:
@@ -40,7 +40,7 @@ def test_without_frames_it_has_failed(changes: dict[str, Any], words: str) -> No
     assert words in reason
 
 
-@pytest.mark.parametrize("source", ["waiting", "ended"])
+@pytest.mark.parametrize("source", ["", "waiting", "ended"])
 def test_a_source_that_rightly_gives_nothing_is_no_failure(source: str) -> None:
     assert judged(source=source, frame_age_s=1e6) == ("ok", ())
 
