@@ -48,7 +48,7 @@ def _compiled(network: Structure, out: Path, extras: ExtrasRequest | None = None
     )
     figures = [figure for figure in compilation.parity if figure.against == TITLE]
     assert {(figure.values, figure.graph) for figure in figures} == {
-        (values, graph) for values in ("base", "patch") for graph in ("fast", "probe")
+        (values, graph) for values in ("base", "patch", "every slot") for graph in ("fast", "probe")
     }
     assert max(figure.difference for figure in figures) < (5e-5 if network.name in NOISY else 1e-5)
     return compilation.bundle
