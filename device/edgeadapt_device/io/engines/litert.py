@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
@@ -41,6 +41,12 @@ def find_library() -> Library:
 
 
 def _version(package: str) -> str:
+    # From the package itself where it says so: the library that asks installers takes 4 MB.
+    module = sys.modules[package]
+    if found := getattr(module, "__version__", ""):
+        return str(found)
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package.replace("_", "-"))
     except PackageNotFoundError:

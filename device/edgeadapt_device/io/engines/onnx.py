@@ -134,12 +134,8 @@ class OnnxEngine:
     def build(self, values: SlotValues) -> OnnxSession:
         """Build and warm up; raises BundleError when the model does not load or does not fit the manifest."""
         bundle, artifact = self._bundle, self._artifact
-        probing = self._load(bundle.probe_model(artifact, values), self._options(probe=True))
-        give_back_freed()
-        scoring = probing
-        if not self._settings.single_session:
-            scoring = self._load(bundle.fast_model(artifact, values), self._options(probe=False))
-            give_back_freed()
+        probing = self._open(values, probe=True)
+        scoring = probing if self._settings.single_session else self._open(values, probe=False)
         graphs = (
             OnnxGraph(scoring, bundle, artifact, SCORES),
             OnnxGraph(probing, bundle, artifact, SCORES + MOMENTS),
@@ -150,6 +146,16 @@ class OnnxEngine:
         for graph in graphs:
             graph.bind()
         warm_up(bundle, session)
+        return session
+
+    def _open(self, values: SlotValues, *, probe: bool) -> Any:
+        """A session of the runtime; what its making took is given back before the next one is made."""
+        graph = self._bundle.probe_model if probe else self._bundle.fast_model
+        model = graph(self._artifact, values)
+        size_bytes = len(model)
+        session = self._load(model, self._options(probe=probe))
+        del model
+        give_back_freed(size_bytes)
         return session
 
     def _options(self, *, probe: bool) -> Any:

@@ -14,6 +14,8 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt_device.io.engines.base import MOMENTS, SCORES, Frames, Scores, Session
 from edgeadapt_device.io.engines.inputs import Frame
 
+_WORTH_BYTES = 4 << 20
+
 
 def choose_artifact(bundle: Bundle, runtime: str, precision: Literal["auto", "float32", "int8"]) -> Artifact:
     """The artifact to run; "auto" is int8 where the bundle has it, as whoever compiled it wanted it.
@@ -68,12 +70,15 @@ def in_pieces(frames: Frames, size: int, run: Callable[[Frames], list[FloatArray
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
-def give_back_freed() -> None:
-    """Return freed memory to the system, where the C library can (glibc).
+def give_back_freed(loaded_bytes: int) -> None:
+    """Return freed memory to the system, where the C library can (glibc), after a model of this size.
 
-    Loading a model frees several copies of its weights, which glibc keeps for later: after a 45 MB model
-    100 MB stay in use that nobody needs until the next one is loaded.
+    Loading one frees several copies of its weights, which glibc keeps for later: after a 45 MB model 100 MB
+    stay in use that nobody needs until the next one is loaded. What a small one leaves is not worth the
+    millisecond for which whoever scores frames may wait for memory.
     """
+    if loaded_bytes < _WORTH_BYTES:
+        return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,20 +1,24 @@
 """Engines by name. A runtime's library is imported only when its engine is opened.
 
 Another package brings an engine by an entry point in the group "edgeadapt.engines": its name, and a callable
-that takes (bundle, settings) and returns an `Engine`. A name that is taken is refused, whoever took it.
+that takes (bundle, settings) and returns an `Engine`. A name that is taken is refused, whoever took it; the
+runtimes of the bundle format are always ours. Installed packages are looked through only for a name that is
+not one of these, or for all names: the library for it takes 4 MB and 60 ms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.errors import ConfigError
 from edgeadapt.registry import Registry
 from edgeadapt_device.config import EngineSection
 from edgeadapt_device.io.engines.base import Engine
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "edgeadapt.engines"
 EngineMaker: TypeAlias = Callable[[Bundle, EngineSection], Engine]
@@ -50,7 +54,8 @@ def open_engine(bundle: Bundle, settings: EngineSection) -> Engine:
         ConfigError: no such engine (lists the known ones), or its library is missing.
         BundleError: the bundle has no model for it.
     """
-    make = _all().get(settings.runtime)
+    known = _ENGINES if settings.runtime in _ENGINES else _all()
+    make = known.get(settings.runtime)
     try:
         return make(bundle, settings)
     except ModuleNotFoundError as error:
@@ -65,6 +70,8 @@ def open_engine(bundle: Bundle, settings: EngineSection) -> Engine:
 
 def _all() -> Registry[EngineMaker]:
     """The registered ones and those of installed packages, whose code is loaded when one is opened."""
+    from importlib.metadata import entry_points
+
     known: Registry[EngineMaker] = Registry("engine")
     for name in _ENGINES:
         known.add(name, _ENGINES.get(name))

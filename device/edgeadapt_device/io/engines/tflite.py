@@ -115,17 +115,16 @@ class TfliteEngine:
     def build(self, values: SlotValues) -> TfliteSession:
         """Build and warm up; raises BundleError when the model does not load or does not fit the manifest."""
         bundle, artifact = self._bundle, self._artifact
+        model = bundle.fast_model(artifact, values)
         try:
-            interpreter = self._library.interpreter(
-                model_content=bundle.fast_model(artifact, values), num_threads=self._settings.threads
-            )
+            interpreter = self._library.interpreter(model_content=model, num_threads=self._settings.threads)
             interpreter.allocate_tensors()
             fast, probe = (TfliteGraph(interpreter, name, bundle, artifact) for name in (FAST, PROBE))
         except _ERRORS as error:
             raise BundleError(f"bundle {bundle.manifest.name}: model does not load: {error}") from error
         session = TfliteSession(Frame(bundle.manifest.input), fast, probe, bundle.inversion(artifact, values))
         warm_up(bundle, session)
-        give_back_freed()
+        give_back_freed(len(model))
         return session
 
 

@@ -50,13 +50,16 @@ def test_another_package_brings_an_engine(
     engine.build({})
 
 
-def test_a_name_that_is_taken_is_refused(
-    tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_name_that_is_taken_is_refused_and_ours_stays(
+    both: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, "tflite", "plugin_engine:Mine")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ConfigError, match="engine 'tflite' is registered twice"):
-        open_engine(tiny, EngineSection())
+        engine_names()
+    with pytest.raises(ConfigError, match="engine 'tflite' is registered twice"):
+        open_engine(both, EngineSection(runtime="other"))
+    assert type(open_engine(both, EngineSection(runtime="tflite"))).__name__ == "TfliteEngine"
 
 
 def test_a_missing_library_is_named_with_the_way_to_install_it(
