@@ -70,6 +70,8 @@ def _check_write(
     for region in regions(write):
         if region.offset < 0 or min(region.shape, default=1) < 1 or region.end > size:
             raise BundleError(f"{where} points outside the file")
+        if region.dtype != "float32" and not isinstance(write, FoldNormInt8):
+            raise BundleError(f"{where} names a tensor of {region.dtype}, expected float32")
     for name in slots_of(write):
         if name not in slots:
             raise BundleError(f"{where}: there is no such slot")

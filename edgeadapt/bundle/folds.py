@@ -46,6 +46,8 @@ def apply(write: Write, layer: NormLayer | None, view: View, value: Value) -> No
         target = view(write.at)
         given = value(write.slot)
         target[...] = (given.T if write.transposed else given).reshape(target.shape)
+    elif _adds_nothing(write, value):
+        return
     elif isinstance(write, LowRank):
         _add(view(write.weight), value(write.up) @ value(write.down), transposed=write.transposed)
     elif isinstance(write, HeadShift):
@@ -59,6 +61,13 @@ def apply(write: Write, layer: NormLayer | None, view: View, value: Value) -> No
     else:
         assert layer is not None
         _fold(write, layer, view, value)
+
+
+def _adds_nothing(write: Write, value: Value) -> bool:
+    """Whether what is added is zero: at the base of most bundles, and so each time statistics have moved."""
+    if isinstance(write, LowRank):
+        return not value(write.up).any()
+    return isinstance(write, ConvAdapter | HeadShift | Prompt) and not value(write.slot).any()
 
 
 def gain_and_shift(layer: NormLayer, value: Value) -> tuple[Array64, Array64]:

@@ -157,6 +157,7 @@ def changed(path: str, value: Any) -> dict[str, bytes]:
         ("artifacts.0.writes.0.at.shape", [1], "slot of shape (2,) does not fit the tensors (1,)"),
         ("artifacts.0.writes.0.at.shape", [3], "slot of shape (2,) does not fit the tensors (3,)"),
         ("artifacts.0.writes.0.at.shape", [-2], "bn.weight points outside the file"),
+        ("artifacts.0.writes.0.at.dtype", "int32", "bn.weight names a tensor of int32, expected float32"),
         ("artifacts.0.writes.0.at.offset", -1, "bn.weight points outside the file"),
         ("artifacts.0.writes.0.at.offset", 12, "overlaps"),
         ("artifacts.0.writes.0.slot", "nowhere", "Copy of nowhere: there is no such slot"),

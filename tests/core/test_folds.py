@@ -268,6 +268,27 @@ def test_a_shift_of_the_embedding(seed: int, classes: int, width: int, transpose
     close(embedding @ weight.T + out["bias"], (embedding + shift) @ weight.T + bias)
 
 
+def test_what_is_zero_is_not_added() -> None:
+    """Not even where the weights are not finite; a base bundle is built again whenever statistics move."""
+    weight, bias = np.full((2, 2), np.inf, "<f4"), np.full(2, 0.25, "<f4")
+    file = File({"weight": weight, "bias": bias})
+    at = file.at["weight"]
+    writes = (
+        HeadShift("shift", at, file.at["bias"]),
+        ConvAdapter("adapter", at, ()),
+        LowRank("down", "up", at),
+    )
+    values = {
+        "shift": np.zeros(2),
+        "adapter": np.zeros((2, 2)),
+        "up": np.zeros((2, 1)),
+        "down": np.ones((1, 2)),
+    }
+    out = file.written(writes, values)
+    np.testing.assert_array_equal(out["bias"], bias)
+    np.testing.assert_array_equal(out["weight"], weight)
+
+
 def test_a_shift_uses_the_head_that_the_patch_brings() -> None:
     rng = np.random.default_rng(3)
     weight, bias, shift = random(rng, 3, 4), random(rng, 3), random(rng, 4)
