@@ -54,6 +54,10 @@ for number, image in enumerate(images):
 PY
 )
 
+# The image's health check, as it is in device/Dockerfile.
+health=$(sed -n 's/^ *CMD \["python", "-c", "\(.*\)"\]$/\1/p' device/Dockerfile)
+[ -n "$health" ] || fail "device/Dockerfile has no health check"
+
 cd "$OUT"
 "$bin/edgeadapt" device example-config > example.toml
 cat > device.toml <<'TOML'
@@ -87,6 +91,7 @@ say "first prediction $(( ($(date +%s%N) - started) / 1000000 )) ms after the st
 sleep 0.5
 "$bin/edgeadapt" device status
 address=$("$bin/edgeadapt" device status --json | "$bin/python" -c 'import json, sys; print(json.load(sys.stdin)["http"])')
+EDGEADAPT__HTTP__PORT=${address##*:} "$bin/python" -c "$health"
 "$bin/python" - "$address" <<'PY'
 import sys
 import urllib.request
