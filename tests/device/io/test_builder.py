@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 
 import pytest
 
@@ -76,6 +77,23 @@ def test_what_the_engine_runs_on_is_told_once_and_again_when_it_changes() -> Non
     builder.stop(10.0)
     assert told == ["engine: none 1.0, float32, on CUDA", "engine: none 1.0, float32, on CPU"]
     assert builder.report.device == "CPU"
+
+
+def test_threads_take_shorter_turns_during_a_build_and_the_usual_ones_after() -> None:
+    class Looks(_Engine):
+        def build(self, values: SlotValues) -> Session:
+            seen.append(sys.getswitchinterval())
+            return super().build(values)
+
+    seen, ended, before = list[float](), queue.SimpleQueue[int](), sys.getswitchinterval()
+    builder = Builder(Looks(MemoryError()), lambda event, session: ended.put(event.token))
+    builder.start()
+    for token in range(2):
+        builder.request(token, {})
+        assert ended.get(timeout=10) == token
+        assert sys.getswitchinterval() == before
+    builder.stop(10.0)
+    assert max(seen) < 0.001 < before
 
 
 def test_one_that_never_began_is_stopped_at_once() -> None:

@@ -70,8 +70,8 @@ def in_pieces(frames: Frames, size: int, run: Callable[[Frames], list[FloatArray
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
-def give_back_freed(loaded_bytes: int) -> None:
-    """Return freed memory to the system, where the C library can (glibc), after a model of this size.
+def give_back_freed(loaded_bytes: int = _WORTH_BYTES) -> None:
+    """Return freed memory to the system, where the C library can (glibc), after loading so many bytes.
 
     Loading one frees several copies of its weights, which glibc keeps for later: after a 45 MB model 100 MB
     stay in use that nobody needs until the next one is loaded. What a small one leaves is not worth the
