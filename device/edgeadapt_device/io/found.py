@@ -81,7 +81,7 @@ class FoundLink(threading.Thread):
         self._looking = ""
         self._final: tuple[str, bytes] | None = None
         self._ended = threading.Event()
-        self._connected = threading.Event()
+        self._connected, self._made = threading.Event(), threading.Event()
         self.start()
 
     @property
@@ -166,7 +166,9 @@ class FoundLink(threading.Thread):
     def _stay_with(self, where: MqttSection) -> bool:
         """Connect, and stay until it is lost for good; False when there never was a connection."""
         self._connected.clear()
+        self._made.clear()
         link = self._link = self._make(where)
+        self._made.set()
         try:
             if not self._connects(link):
                 self._looking = link.trouble or f"broker {link.where}: it does not answer"
@@ -190,6 +192,8 @@ class FoundLink(threading.Thread):
         return self._connected.is_set()
 
     def _heard(self, event: LinkEvent) -> None:
+        # A broker nearby may answer before the link is there for whoever hears of it, and would subscribe.
+        self._made.wait(_CONNECT_S)
         if isinstance(event, Connected):
             self._connected.set()
         elif isinstance(event, Disconnected):

@@ -19,7 +19,7 @@ from edgeadapt_device.daemon import Daemon
 from edgeadapt_device.io import found as found_module
 from edgeadapt_device.io.discovery import Announced, Search, search
 from edgeadapt_device.io.found import FoundLink
-from edgeadapt_device.io.mqtt import LinkEvent
+from edgeadapt_device.io.mqtt import LinkEvent, MqttLink
 from edgeadapt_device.status import read_status
 from edgeadapt_models.compile import tiny_bundle
 from edgeadapt_sim.broker import Broker, free_port
@@ -166,6 +166,26 @@ def test_a_lost_broker_is_looked_for_again_elsewhere(
             assert side.wait(Received) == Received("test/a", b"again")
         finally:
             side.link.close()
+
+
+@pytest.mark.integration
+def test_whoever_hears_of_a_connection_can_use_it(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(MqttLink):
+        """Connected before its maker has it."""
+
+        def _start(self, config: MqttSection) -> None:
+            super()._start(config)
+            time.sleep(0.5)
+
+    monkeypatch.setattr(found_module, "MqttLink", Slow)
+    side = Side(PLAIN, at(broker.port))
+    try:
+        side.wait(Connected)
+        side.link.subscribe("test/a")
+        side.link.publish("test/a", b"heard", 1, False)
+        assert side.wait(Received) == Received("test/a", b"heard")
+    finally:
+        side.link.close()
 
 
 @pytest.mark.integration
