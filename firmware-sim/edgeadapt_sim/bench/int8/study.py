@@ -24,9 +24,6 @@ from edgeadapt import signature
 from edgeadapt.bundle import Bundle, SlotValues
 from edgeadapt.errors import ConfigError
 from edgeadapt.normstats import (
-    Moments,
-    NormEstimator,
-    StatisticsConfig,
     statistics_of_slots,
     statistics_slots,
 )
@@ -53,6 +50,8 @@ PRECISIONS = ("float32", "int8")
 _TARGETS: dict[str, Target] = {"onnxruntime": "onnx", "tflite": "tflite"}
 _CALIBRATION = 1000
 _PIECE = 16
+_PRIOR = 16  # frames that the first statistics count as
+_FLOOR = np.float32(1e-8)
 
 Images = npt.NDArray[np.uint8]
 
@@ -245,20 +244,26 @@ def _run(
 def _settle(
     bundle: Bundle, engine: Engine, patch: SlotValues, frames: Images
 ) -> tuple[dict[str, FloatArray], FloatArray]:
-    """Slot values with statistics that settled on the frames, and the frames' signature vector."""
+    """Slot values with statistics that settled on the frames, and the frames' signature vector.
+
+    A plain average over all frames so far that starts at the source's, or at the patch's: what a device's own
+    is without its guards. A session is built for every few frames.
+    """
     manifest, calibration = bundle.manifest, bundle.calibration
-    start = statistics_of_slots(manifest, dict(patch), calibration.norm_mean, calibration.norm_var)
-    estimator = NormEstimator(*start, StatisticsConfig())
+    mean, var = statistics_of_slots(manifest, dict(patch), calibration.norm_mean, calibration.norm_var)
+    square, seen = var + mean**2, _PRIOR
     features: list[FloatArray] = []
-    values: dict[str, FloatArray] = {}
     for index in range(0, len(frames), _PIECE):
-        values = {**patch, **statistics_slots(manifest, estimator.mean, estimator.var)}
+        values = {**patch, **statistics_slots(manifest, mean, np.maximum(square - mean**2, _FLOOR))}
         scores = engine.build(values).run(frames[index : index + _PIECE], probe=True)
         assert scores.mean is not None
         assert scores.mean_square is not None
         features.append(signature.features(manifest, scores.mean, scores.mean_square))
-        estimator.update(Moments.of(scores.mean, scores.mean_square))
-    values = {**patch, **statistics_slots(manifest, estimator.mean, estimator.var)}
+        share = len(scores.mean) / (seen + len(scores.mean))
+        seen += len(scores.mean)
+        mean = mean + share * (scores.mean.mean(axis=0) - mean)
+        square = square + share * (scores.mean_square.mean(axis=0) - square)
+    values = {**patch, **statistics_slots(manifest, mean, np.maximum(square - mean**2, _FLOOR))}
     return values, np.concatenate(features).mean(axis=0)
 
 
