@@ -50,6 +50,8 @@ def group() -> None:
     edgeadapt bench loop --small --out out/bench   a first look, about a minute
     edgeadapt bench loop                           the full study, as in the README
     edgeadapt bench int8                           what 8 bits cost in accuracy
+    edgeadapt bench device --quick --out out/bench what the device runtime costs, a first look
+    edgeadapt bench device                         every model, engine and precision
     """
 
 
@@ -166,4 +168,79 @@ def int8(
     write(rows, plan, time.monotonic() - began, out)
     show(rows, console)
     files = " and ".join(str(out / f"{file_name(plan)}.{kind}") for kind in ("json", "png"))
+    console.print(f"wrote {files}", soft_wrap=True, highlight=False)
+
+
+@group.command(short_help="What the device runtime costs above the bare one.")
+@click.option("--network", "networks", multiple=True, help="May be given several times; the default is four.")
+@click.option(
+    "--runtime",
+    "runtimes",
+    type=click.Choice(["onnxruntime", "tflite"]),
+    multiple=True,
+    help="May be given twice; the default is both.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(["float32", "int8"]),
+    multiple=True,
+    help="May be given twice; the default is both.",
+)
+@click.option("--quick", is_flag=True, help="Two networks, fewer rounds: a few minutes.")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where compiled models are kept from run to run.  [default: in the user's cache]",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("docs/results"),
+    show_default=True,
+    help="Folder for device.json and device.png.",
+)
+def device(
+    networks: tuple[str, ...],
+    runtimes: tuple[str, ...],
+    precisions: tuple[str, ...],
+    quick: bool,
+    cache: Path | None,
+    out: Path,
+) -> None:
+    """Time the bare runtime, our engine and the whole agent side by side, in one process and one thread.
+
+    The arms take turns in rounds, so that whatever disturbs the machine disturbs all alike: (a) the bare
+    runtime with a pre-folded model, (b) our engine, (c) with a patch, (d) with a prompt and adapters, (e) the
+    whole agent. Also how long a swap holds frames up, how long a patch takes, and what the agent needs of
+    memory and to start, in processes of their own. Exact figures want an idle machine; the full study takes
+    about half an hour on 2 cores, and some minutes more the first time, to compile the models.
+    """
+    import os
+
+    from msgspec.structs import replace
+    from rich.console import Console
+
+    from edgeadapt_models.data.locations import default_cache_dir
+    from edgeadapt_sim.bench.device.output import show, write
+    from edgeadapt_sim.bench.device.study import QUICK, DevicePlan, pieces, run_study
+
+    plan = QUICK if quick else DevicePlan()
+    given = {"networks": networks, "runtimes": runtimes, "precisions": precisions}
+    plan = replace(plan, **{name: value for name, value in given.items() if value})
+    console = Console()
+    began, load = time.monotonic(), os.getloadavg()[0]
+
+    def report(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    cases = _watched(
+        console,
+        len(pieces(plan)),
+        lambda on_done: run_study(plan, cache or default_cache_dir() / "bench-device", report, on_done),
+    )
+    loads = (load, os.getloadavg()[0])
+    write(cases, plan, time.monotonic() - began, loads, out)
+    show(cases, loads, console)
+    files = " and ".join(str(out / f"device.{kind}") for kind in ("json", "png"))
     console.print(f"wrote {files}", soft_wrap=True, highlight=False)
