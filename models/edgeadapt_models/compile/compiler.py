@@ -50,6 +50,8 @@ from edgeadapt_models.compile.targets import TargetRequest, extend
 from edgeadapt_models.compile.write import write_folder
 
 PARITY_FRAMES = 16
+_PARITY_VALUES, _MIN_PARITY_FRAMES = 600_000, 3
+"""Of large inputs a few are enough, and every tensor of them is held in memory."""
 _PLAIN = ExtrasRequest()
 _ONNX = TargetRequest()
 
@@ -185,7 +187,8 @@ def compile_draft(
 
 def parity_inputs(spec: InputSpec, data: Frames) -> npt.NDArray[np.float32]:
     """The first of the source data as a model takes them: float32 [N, *shape]."""
-    return frames_to_input(spec, data.frames[:PARITY_FRAMES])
+    count = min(max(_PARITY_VALUES // math.prod(spec.shape), _MIN_PARITY_FRAMES), PARITY_FRAMES)
+    return frames_to_input(spec, data.frames[:count])
 
 
 def _some(spec: InputSpec, data: Frames, targets: TargetRequest) -> npt.NDArray[np.float32]:

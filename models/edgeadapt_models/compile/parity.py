@@ -96,16 +96,18 @@ def check_parity(
     figures: list[ParityFigure] = []
     for label, patch in random_patches(slots, base).items():
         fast = materialise(files[artifact.file], artifact, layers, patch, base)
-        for graph, model in (("fast", fast), ("probe", fast + files[artifact.probe_suffix])):
-            runner = Runner(model)
-            worst: dict[tuple[str, str], float] = {}
-            for batch in (x, x[:1]):
-                actual = runner.run(batch)
-                for reference in references:
-                    for name, found in reference.differences(actual, batch, patch).items():
-                        key = reference.title, name
-                        worst[key] = float(np.maximum(worst.get(key, 0.0), found))  # keeps NaN
-            figures += [ParityFigure(key[0], label, graph, key[1], value) for key, value in worst.items()]
+        runners = {"fast": Runner(fast), "probe": Runner(fast + files[artifact.probe_suffix])}
+        worst: dict[tuple[str, str, str], float] = {}
+        for batch in (x, x[:1]):
+            found = {graph: runner.run(batch) for graph, runner in runners.items()}
+            for reference in references:
+                compare = reference.expect(batch, patch)
+                for graph, actual in found.items() if compare is not None else ():
+                    assert compare is not None
+                    for name, value in compare(actual).items():
+                        key = reference.title, graph, name
+                        worst[key] = float(np.maximum(worst.get(key, 0.0), value))  # keeps NaN
+        figures += [ParityFigure(key[0], label, key[1], key[2], value) for key, value in worst.items()]
     refuse_mismatch(figures, tolerance)
     return tuple(figures)
 

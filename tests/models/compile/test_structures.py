@@ -57,7 +57,6 @@ def test_structure(name: str, tmp_path: Path) -> None:
     assert len(patch) == sum(slot.kind.startswith("norm_") for slot in bundle.manifest.slots)
     with torch.no_grad():
         for slot, value in patch.items():
-            assert torch.equal(torch.from_numpy(bundle.slots[slot]), state[slot])
             state[slot].copy_(torch.from_numpy(value))
         inputs = frames_to_input(bundle.manifest.input, frames[:4])
         expected = [output.numpy() for output in module(torch.from_numpy(inputs))]

@@ -6,14 +6,18 @@ NaN where either is not finite, infinity where the shapes differ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeadapt.bundle import SlotValues
 from edgeadapt.tensors import FloatArray
+
+Compare: TypeAlias = Callable[[Mapping[str, FloatArray]], dict[str, float]]
+"""How far outputs ("logits", "embedding", and a probe graph's moments) are from what they ought to be;
+by name, of those that the reference knows."""
 
 
 class Reference(Protocol):
@@ -24,18 +28,15 @@ class Reference(Protocol):
         """For people, such as "torch"."""
         ...
 
-    def differences(
-        self, actual: Mapping[str, FloatArray], x: FloatArray, values: SlotValues
-    ) -> dict[str, float]:
-        """How far outputs are from what they ought to be, by output.
+    def expect(self, x: FloatArray, values: SlotValues) -> Compare | None:
+        """Run the reference, and return what outputs are to be compared with.
 
         Args:
-            actual: "logits", "embedding" and, of a probe graph, the moments.
             x: float32 [N, *shape], as bundles take it.
             values: slot values that were written over the base; empty for the base.
 
         Returns:
-            Of those outputs that this reference knows for these values; empty when it knows none.
+            None when it knows nothing for these values.
 
         Raises:
             CompileError: the reference does not run.
@@ -51,3 +52,16 @@ def relative_difference(expected: npt.NDArray[Any], actual: npt.NDArray[Any]) ->
         return float("nan")
     gap = np.abs(expected.astype(np.float64) - actual).max(initial=0.0)
     return float(gap / max(1.0, float(np.abs(expected).max(initial=0.0))))
+
+
+def comparing(expected: Mapping[str, npt.NDArray[Any]]) -> Compare:
+    """Compare outputs with arrays of the same names; an output may have more columns behind."""
+
+    def compare(actual: Mapping[str, FloatArray]) -> dict[str, float]:
+        return {
+            name: relative_difference(value, actual[name][:, : value.shape[1]])
+            for name, value in expected.items()
+            if name in actual
+        }
+
+    return compare

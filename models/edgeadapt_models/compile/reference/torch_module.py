@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from edgeadapt.bundle import SlotValues
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.graph.outputs import EMBEDDING, LOGITS
-from edgeadapt_models.compile.reference.base import relative_difference
+from edgeadapt_models.compile.reference.base import Compare, comparing
 
 
 class TorchReference:
@@ -31,22 +31,18 @@ class TorchReference:
         self._prepare = prepare
         self._known = {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
-    def differences(
-        self, actual: Mapping[str, FloatArray], x: FloatArray, values: SlotValues
-    ) -> dict[str, float]:
+    def expect(self, x: FloatArray, values: SlotValues) -> Compare | None:
         """As in `Reference`; nothing for slots that are no parameters of the module."""
         if not self._known.keys() >= values.keys():
-            return {}
+            return None
         try:
             with torch.no_grad():
                 outputs = self._with(values)(torch.from_numpy(self._prepare(x)))
         except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
             raise CompileError(f"torch fails on an input of shape {x.shape}: {error}") from error
         expected = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-        return {
-            name: relative_difference(tensor.numpy(), actual[name])
-            for name, tensor in zip((LOGITS, EMBEDDING), expected, strict=False)
-        }
+        named = zip((LOGITS, EMBEDDING), expected, strict=False)
+        return comparing({name: tensor.numpy() for name, tensor in named})
 
     def _with(self, values: SlotValues) -> nn.Module:
         if not values:

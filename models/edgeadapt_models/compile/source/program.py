@@ -17,7 +17,7 @@ from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.graph.inputs import Preprocessing
 from edgeadapt_models.compile.graph.outputs import OUTPUTS
-from edgeadapt_models.compile.reference.base import relative_difference
+from edgeadapt_models.compile.reference.base import Compare, comparing
 from edgeadapt_models.compile.source.draft import Draft
 from edgeadapt_models.compile.source.export import export_program
 from edgeadapt_models.compile.source.modules import preprocess
@@ -92,17 +92,13 @@ class ProgramReference:
         self._tensors = {**dict(self._module.named_parameters()), **dict(self._module.named_buffers())}
         self._spec, self._wanted = spec, wanted
 
-    def differences(
-        self, actual: Mapping[str, FloatArray], x: FloatArray, values: SlotValues
-    ) -> dict[str, float]:
+    def expect(self, x: FloatArray, values: SlotValues) -> Compare | None:
         """As in `Reference`; nothing for slots that are no parameters of the program."""
         if not self._tensors.keys() >= values.keys():
-            return {}
+            return None
         parts = [self.run(x[index : index + 1], values) for index in range(len(x))]
-        return {
-            name: relative_difference(torch.cat(tensors).numpy(), actual[name])
-            for name, tensors in zip(OUTPUTS, zip(*parts, strict=True), strict=False)
-        }
+        named = zip(OUTPUTS, zip(*parts, strict=True), strict=False)
+        return comparing({name: torch.cat(tensors).numpy() for name, tensors in named})
 
     def run(self, x: FloatArray, values: SlotValues) -> tuple[Tensor, ...]:
         """What the program returns for one input; raises CompileError."""
