@@ -1,7 +1,7 @@
 """The student in torch: the same network the devices run, with its norm slots reachable by name.
 
 Invariants: only the affine parameters of norm layers ask for gradients; the network is in eval mode
-between calls, so a forward pass uses the statistics it was given ("train as deployed"); weights equal
+between calls, so a forward pass uses the statistics it was given ("train as deployed"); slots hold
 the bundle's base values at construction. Patches leave here as slot name -> float32 array. A bundle may
 have further slots (a prompt, adapters, its head); they stay at the base, and no patch from here names one.
 Not here: losses, which samples are shown, and whether the result is any good.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgeadapt.bundle import Manifest
+from edgeadapt.bundle import Manifest, NormLayer
 from edgeadapt.errors import ConfigError
 from edgeadapt.tensors import FloatArray
 
@@ -52,11 +52,10 @@ class Student:
         for name, tensor in self._slots.items():
             if name not in self._base or self._base[name].shape != tensor.shape:
                 raise ConfigError(f"slot {name!r} of the bundle does not fit the student's network")
-            if not torch.allclose(self._base[name], tensor.detach(), rtol=1e-4, atol=1e-5):
-                raise ConfigError(
-                    f"the student's {name!r} is not the bundle's: name the weights the bundle was made from"
-                )
+        for layer in self._layers:
+            _check_same(layer, self._slots, self._base)
         self.network.requires_grad_(False)
+        self.load({})
         for parameter in self.affine_parameters():
             parameter.requires_grad_(True)
 
@@ -199,6 +198,28 @@ def _own_affine(network: nn.Module, manifest: Manifest) -> None:
             held: Tensor | None = getattr(module, attribute)
             value = torch.full((layer.channels,), absent) if held is None else held.detach().clone()
             setattr(module, attribute, nn.Parameter(value))
+
+
+def _check_same(layer: NormLayer, held: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
+    """Raise ConfigError unless a layer of the network computes what the bundle's does.
+
+    The bundle's statistics are those of its source data, with scale and bias to match; only what a layer
+    does to its input can be compared: x * gain + shift.
+    """
+    for found, wanted in zip(_line(layer, held), _line(layer, base), strict=True):
+        if not torch.allclose(wanted, found, rtol=1e-3, atol=1e-4 * (1.0 + float(wanted.abs().max()))):
+            raise ConfigError(
+                f"the student's layer {layer.name!r} is not the bundle's: "
+                "name the weights the bundle was made from"
+            )
+
+
+def _line(layer: NormLayer, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    scale, bias = values[layer.scale].detach(), values[layer.bias].detach()
+    if not layer.mean:
+        return scale, bias
+    gain = scale / (values[layer.var] + layer.epsilon).sqrt()
+    return gain, bias - values[layer.mean] * gain
 
 
 def _slot_tensors(network: nn.Module, manifest: Manifest) -> dict[str, Tensor]:

@@ -1,7 +1,10 @@
 """The ONNX artifact: slots placed, bytes laid out, writes located, and what the manifest says of it all.
 
-The base of folded layers is measured: their statistics are the source's moments of their raw output, with a
-scale and bias that undo them, so that the base changes nothing. Further slots (prompts, adapters, the head)
+Statistics are measured: the base mean and variance of every layer that keeps any are the moments of its own
+input on the source data, and its scale and bias are such that it computes what it did before. Training
+statistics are those of augmented images, so a device that compared its own with them would see a shift at
+home; and moments replaced all at once would not fit each other (docs/adr/0008). A folded layer gets the
+moments of its raw output, and a scale and bias that undo them. Further slots (prompts, adapters, the head)
 come from `extras`; their writes run first, since a norm layer scales what an adapter adds to a kernel.
 """
 
@@ -18,6 +21,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgeadapt.bundle import Artifact, InputSpec, Manifest, NormLayer
+from edgeadapt.bundle.folds import gain_and_shift
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.analyse.sites import FoldedSite, NormSite
 from edgeadapt_models.compile.calibrate import Moments, Source, measure
@@ -95,6 +99,9 @@ def lay_out(
         outline = msgspec.structs.replace(outline, signature_offset=outline.layer_channels)
     source = measure(raw + probe, outline, data)
     norms = _base(model, prepared.layers, layers, plans, source.moments)
+    for graph in (model.graph, placed.graph):
+        _store(graph, norms)
+    raw = model.SerializeToString(deterministic=True)
     writes = (*extras.writes(raw), *locate(model, raw, plans, norms))
     places = tuple(_place(layer) for layer in prepared.layers)
     artifact = Artifact("onnxruntime", MODEL_NAME, PROBE_NAME, writes, places)
@@ -120,7 +127,7 @@ def _base(
     base: dict[str, FloatArray] = {}
     affine = {plan.layer: plan for plan in plans if isinstance(plan, AffinePlan)}
     for entry, layer in zip(found, layers, strict=True):
-        if isinstance(entry.site, NormSite):
+        if isinstance(entry.site, NormSite) and not layer.mean:
             base.update(entry.base)
             continue
         part = slice(layer.probe_offset, layer.probe_offset + layer.channels)
@@ -128,13 +135,22 @@ def _base(
         mean, var = (m[part].astype(np.float32).astype(np.float64) for m in (moments.mean, moments.var))
         gain: Vector = np.ones(layer.channels)
         shift: Vector = np.zeros(layer.channels)
-        if entry.name in affine:
+        if isinstance(entry.site, NormSite):
+            gain, shift = gain_and_shift(layer, lambda name: entry.base[name].astype(np.float64))  # noqa: B023
+        elif entry.name in affine:
             plan = affine[entry.name]
             gain, shift = _held(model, plan.scale), _held(model, plan.shift)
         values = (gain * np.sqrt(var + layer.epsilon), shift + gain * mean, mean, var)
         names = (layer.scale, layer.bias, layer.mean, layer.var)
         base.update((n, v.astype(np.float32)) for n, v in zip(names, values, strict=True))
     return base
+
+
+def _store(graph: onnx.GraphProto, values: Mapping[str, FloatArray]) -> None:
+    """Give initializers that bear a slot's name its value; no byte of the file moves."""
+    for tensor in graph.initializer:
+        if tensor.name in values:
+            tensor.raw_data = values[tensor.name].astype("<f4").tobytes()
 
 
 def _held(model: onnx.ModelProto, name: str) -> Vector:

@@ -65,6 +65,10 @@ class Ranks(nn.Module):
             self.tied = nn.BatchNorm1d(8)
             self.head = nn.Linear(8, 10)
         self.tied.weight, self.tied.bias = self.flat.weight, self.flat.bias
+        for layer in (self.plain, self.flat, self.tied):
+            layer.momentum = 1.0  # the statistics become those of the images; else half the channels are dead
+        with torch.no_grad():
+            self(as_tensor(tiny_images(100)[0]))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         embedding = self.tied(self.flat(self.plain(self.conv(x)).relu().mean(dim=(2, 3))).relu())

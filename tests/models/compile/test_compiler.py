@@ -104,17 +104,40 @@ def test_writes_point_at_the_bytes(bundles: dict[str, Bundle], norm: Norm) -> No
     bundle = bundles[norm]
     artifact = bundle.artifact("onnxruntime")
     data = bundle.files[artifact.file]
-    state = tiny_module(0, norm).state_dict()
     writes = [write for write in artifact.writes if isinstance(write, Copy)]
     assert len(writes) == {"batch": 10, "layer": 6}[norm]
     for write in writes:
-        assert data[write.at.offset : write.at.end] == state[write.slot].numpy().tobytes()
+        assert data[write.at.offset : write.at.end] == bundle.slots[write.slot].tobytes()
         changed = np.linspace(0.1, 0.9, write.at.size, dtype=np.float32).reshape(write.at.shape)
         model = onnx.load_from_string(
             bundle.fast_model(bundle.artifact("onnxruntime"), {write.slot: changed})
         )
         arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
         np.testing.assert_array_equal(arrays[write.slot], changed)
+
+
+def test_base_statistics_are_those_of_the_source(tmp_path: Path) -> None:
+    module, (images, labels) = tiny_module(0), tiny_images(200, seed=4)
+    with torch.no_grad():  # as if it had been trained on augmented images
+        module.norm1.running_var.mul_(3.0)
+        module.norm2.running_mean.add_(0.4)
+    bundle = compile_model(
+        module,
+        name="augmented",
+        classes=[str(k) for k in range(10)],
+        input_shape=(1, 28, 28),
+        calibration_images=images,
+        calibration_labels=labels,
+        out=tmp_path / "bundle",
+    )
+    slots, calibration = bundle.slots, bundle.calibration
+    for index, part in ((1, slice(0, 8)), (2, slice(8, 20))):
+        np.testing.assert_array_equal(slots[f"norm{index}.running_mean"], calibration.norm_mean[part])
+        np.testing.assert_array_equal(slots[f"norm{index}.running_var"], calibration.norm_var[part])
+    with torch.no_grad():
+        logits, _ = module(torch.from_numpy(inputs()))
+    found = run(bundle.fast_model(bundle.artifact("onnxruntime"), {}), inputs())["logits"]
+    np.testing.assert_allclose(found, logits.numpy(), atol=1e-4 * float(logits.abs().max()))
 
 
 @pytest.mark.parametrize("kind", [modules.Twins, modules.Tied])
@@ -126,8 +149,11 @@ def test_equal_tensors_get_bytes_of_their_own(tmp_path: Path, kind: type[modules
     assert len(spans) == 10
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
     values = {"norm2.weight": np.array([2, -1, 0.5, 3], np.float32)}
-    module.norm2.weight = nn.Parameter(torch.from_numpy(values["norm2.weight"]))
     with torch.no_grad():
+        module.norm2.weight = nn.Parameter(torch.from_numpy(values["norm2.weight"]))
+        module.norm2.bias = nn.Parameter(torch.from_numpy(bundle.slots["norm2.bias"]))
+        module.norm2.running_mean = torch.from_numpy(bundle.slots["norm2.running_mean"])
+        module.norm2.running_var = torch.from_numpy(bundle.slots["norm2.running_var"])
         _, expected = module(torch.from_numpy(inputs()))
     actual = run(bundle.fast_model(bundle.artifact("onnxruntime"), values), inputs())["embedding"]
     np.testing.assert_allclose(actual, expected.numpy(), atol=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,21 +31,22 @@ CASES = {
 BLOCKS = ("stages.0.0", "stages.1.0", "stages.2.0", "stages.3.0")
 
 
-def close(actual: FloatArray, expected: npt.NDArray[np.float32], tolerance: float = 1e-5) -> None:
+def close(actual: FloatArray, expected: npt.NDArray[Any], tolerance: float = 1e-5) -> None:
     scale = max(1.0, float(np.abs(expected).max()))
     assert float(np.abs(actual - expected).max()) <= tolerance * scale
 
 
-def torch_outputs(module: nn.Module, x: FloatArray) -> list[FloatArray]:
+def torch_outputs(module: nn.Module, x: FloatArray) -> list[npt.NDArray[Any]]:
+    """In the module's own precision."""
     with torch.no_grad():
-        return [output.numpy() for output in module(torch.from_numpy(x))]
+        return [output.numpy() for output in module(torch.from_numpy(x).to(next(module.parameters()).dtype))]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_folded_equals_branches(case: str, tmp_path: Path) -> None:
     name, prompt, adapters, border = CASES[case]
     bundle = networks.compiled(name, networks.wanted(prompt, *adapters), tmp_path / "b")
-    module, _, _ = networks.network(name)
+    module = networks.exact(name)
     x = frames_to_input(bundle.manifest.input, networks.frames(name, 4, seed=5))
     base = torch_outputs(module, x)
     for values in ({}, networks.moved(bundle)):
@@ -63,7 +65,7 @@ def test_every_slot_by_itself_equals_its_branch(case: str, tmp_path: Path) -> No
     """So that no slot hides behind another: a patch of one slot alone moves what it should, as it should."""
     name, prompt, adapters, border = CASES[case]
     bundle = networks.compiled(name, networks.wanted(prompt, *adapters), tmp_path / "b")
-    module, _, _ = networks.network(name)
+    module = networks.exact(name)
     artifact, base = bundle.artifact("onnxruntime"), bundle.base_slots()
     x = frames_to_input(bundle.manifest.input, networks.frames(name, 2, seed=5))
     before = torch_outputs(module, x)[0]
