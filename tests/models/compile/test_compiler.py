@@ -119,8 +119,8 @@ def test_writes_point_at_the_bytes(bundles: dict[str, Bundle], norm: Norm) -> No
 def test_base_statistics_are_those_of_the_source(tmp_path: Path) -> None:
     module, (images, labels) = tiny_module(0), tiny_images(200, seed=4)
     with torch.no_grad():  # as if it had been trained on augmented images
-        module.norm1.running_var.mul_(3.0)
-        module.norm2.running_mean.add_(0.4)
+        module.state_dict()["norm1.running_var"].mul_(3.0)
+        module.state_dict()["norm2.running_mean"].add_(0.4)
     bundle = compile_model(
         module,
         name="augmented",
