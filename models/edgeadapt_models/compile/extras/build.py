@@ -39,7 +39,6 @@ class Ground:
         head: the linear last step, or None.
         embedding_scale: largest magnitude of the embedding of some source images.
         input_scale: largest magnitude of the input: 1 for images; a prompt may be as large.
-        channels_last: whether the input is [N, H, W, C].
     """
 
     model: onnx.ModelProto
@@ -50,7 +49,6 @@ class Ground:
     head: Head | None
     embedding_scale: float
     input_scale: float = 1.0
-    channels_last: bool = False
 
 
 def add_extras(ground: Ground, request: ExtrasRequest) -> Extras:
@@ -106,8 +104,7 @@ def _single(request: ExtrasRequest, kind: str) -> list[AdapterRequest]:
 def _add_prompt(work: Workpiece, request: ExtrasRequest, ground: Ground, probe: ProbePart) -> ProbePart:
     assert request.prompt is not None
     name = work.model.graph.input[0].name
-    limit, last = ground.input_scale, ground.channels_last
-    prompted = add_prompt(work, request.prompt, name, limit=limit, channels_last=last)
+    prompted = add_prompt(work, request.prompt, name, ground.input_scale)
     measured = dict(probe.measured)
     if name in ground.norms:  # A layer that normalises the input itself takes it with the prompt from now on.
         measured[name] = prompted.tensor

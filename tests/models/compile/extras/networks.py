@@ -58,6 +58,11 @@ def network(name: str) -> tuple[nn.Module, StructureSpec, str]:
     return build(found, size(name)), size(name), found.kind
 
 
+def exact(name: str) -> nn.Module:
+    """The same network in double precision: what every runtime ought to compute."""
+    return network(name)[0].double()
+
+
 def frames(name: str, count: int = FRAMES, seed: int = 1) -> npt.NDArray[np.generic]:
     """Source data as a device gets it."""
     found = structure(name)

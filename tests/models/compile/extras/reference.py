@@ -33,7 +33,8 @@ def branched(
         border: of the prompt, where it is a frame.
         blocks: path of the module that ends each residual block, for bottlenecks.
     """
-    tensors = {name: torch.from_numpy(np.array(value)) for name, value in values.items()}
+    kind = next(module.parameters()).dtype
+    tensors = {name: torch.from_numpy(np.array(value)).to(kind) for name, value in values.items()}
     with ExitStack() as stack:
         for slot in slots:
             value = tensors.get(slot.name)

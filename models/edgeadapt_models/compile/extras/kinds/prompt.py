@@ -49,7 +49,7 @@ class Prompted:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A constant that is added to the input: operand `index` of `node`; `axes` as in `_Walk`."""
+    """A constant that is added to the input: operand `index` of `node`, whose axes are `axes`."""
 
     node: onnx.NodeProto
     index: int
@@ -57,17 +57,14 @@ class _Place:
     axes: str
 
 
-def add_prompt(
-    work: Workpiece, request: PromptRequest, name: str, *, limit: float, channels_last: bool
-) -> Prompted:
+def add_prompt(work: Workpiece, request: PromptRequest, name: str, limit: float) -> Prompted:
     """Add the slot and its write.
 
     Args:
         work: the graph.
         request: which form.
-        name: of the graph's input, [N, C, H, W], [N, H, W, C], or [N, C, L] and [N, F] for other arrays.
+        name: of the graph's input, [N, C, H, W], or [N, C, L] and [N, F] for other arrays.
         limit: bound on every value of the slot.
-        channels_last: whether the channels are the input's last axis.
 
     Raises:
         CompileError: the form does not fit the input.
@@ -75,21 +72,17 @@ def add_prompt(
     shape = work.view.shape(name)
     if shape is None or not 2 <= len(shape) <= 4:
         raise CompileError(f"a prompt needs an input of two to four axes; {name!r} has the shape {shape}")
-    axes = ("NHWC" if channels_last else "NCHW") if len(shape) == 4 else "NCHW"
-    sizes = dict(zip(axes, (*shape, 1)[: len(shape)] if len(shape) == 4 else _filled(shape), strict=True))
-    channels, height, width = sizes["C"], sizes["H"], sizes["W"]
-    place = (
-        _find(work.view, name, axes, channels)
-        if len(shape) == 4
-        else _find(work.view, name, "NCHW", channels)
-    )
+    channels, height, width = _as_picture(shape)
     base = np.zeros(_slot_shape(request, channels, height, width), np.float32)
     slot = work.add_slot(SLOT, "input_prompt", name, base, limit)
+    place = _find(work.view, name, channels)
     if place is None:
-        prompted, constant, gain, axes = _added(work, name, shape, channels, axes)
+        prompted, constant = _added(work, name, shape)
+        gain, axes = np.ones(channels), "NCHW"
     else:
-        prompted, constant, gain, axes = _merged(work, place)
-    at = tuple(sizes[axis] for axis in axes[1:])
+        prompted, constant = _merged(work, place)
+        gain, axes = place.gain, place.axes
+    at = (height, width, channels) if axes == "NHWC" else (channels, height, width)
     write = Prompt(
         slot,
         Region(0, at),
@@ -102,9 +95,10 @@ def add_prompt(
     return prompted
 
 
-def _filled(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A series [N, C, L] as [N, C, 1, L], a row of features [N, F] as [N, F, 1, 1]."""
-    return (*shape[:2], 1, *shape[2:]) if len(shape) == 3 else (*shape, 1, 1)
+def _as_picture(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(C, H, W): a series [N, C, L] has a height of 1, a row of features [N, F] both of 1."""
+    height = shape[2] if len(shape) == 4 else 1
+    return shape[1], height, shape[-1] if len(shape) > 2 else 1
 
 
 def _slot_shape(request: PromptRequest, channels: int, height: int, width: int) -> tuple[int, ...]:
@@ -125,9 +119,9 @@ def _slot_shape(request: PromptRequest, channels: int, height: int, width: int) 
     return channels, int(border_mask(height, width, request.border).sum())
 
 
-def _find(view: GraphView, tensor: str, axes: str, channels: int) -> _Place | None:
+def _find(view: GraphView, tensor: str, channels: int) -> _Place | None:
     """Follow the input through operations per channel to the first constant that is added to it."""
-    gain = np.ones(channels)
+    gain, axes = np.ones(channels), "NCHW"
     while (node := view.only_reader(tensor, "Add", "Div", "Mul", "Sub", "Transpose")) is not None:
         if node.op_type == "Transpose":
             order = attribute(node, "perm", [])
@@ -162,7 +156,7 @@ def _per_channel(
     return np.broadcast_to(value.reshape(-1).astype(np.float64), (channels,))
 
 
-def _merged(work: Workpiece, place: _Place) -> tuple[Prompted, str, npt.NDArray[np.float64], str]:
+def _merged(work: Workpiece, place: _Place) -> tuple[Prompted, str]:
     node = work.node(place.node.output[0])
     before, old = onnx.NodeProto(), node.input[place.index]
     before.CopyFrom(node)
@@ -172,15 +166,13 @@ def _merged(work: Workpiece, place: _Place) -> tuple[Prompted, str, npt.NDArray[
     source = node.input[1 - place.index]
     spread = np.broadcast_to(value, (1, *shape[1:]))
     constant = work.replace(node, place.index, _CONSTANT, spread)
-    return Prompted(node.output[0], before, source, value, old), constant, place.gain, place.axes
+    return Prompted(node.output[0], before, source, value, old), constant
 
 
-def _added(
-    work: Workpiece, name: str, shape: tuple[int, ...], channels: int, axes: str
-) -> tuple[Prompted, str, npt.NDArray[np.float64], str]:
+def _added(work: Workpiece, name: str, shape: tuple[int, ...]) -> tuple[Prompted, str]:
     constant = work.constant(_CONSTANT, np.zeros((1, *shape[1:]), np.float32))
     result = work.fresh("input_prompt/sum")
     node = helper.make_node("Add", [name, constant], [result], name=result)
     work.put_behind_input(name, result, [node])
     work.notes.append("prompt: nothing is added to this model's input, so one Add was put behind it")
-    return Prompted(result, None, name), constant, np.ones(channels), axes
+    return Prompted(result, None, name), constant
