@@ -110,7 +110,8 @@ def test_absent_and_shared_affine_parameters_become_the_layers_own(ranks_bundle:
     student = Student(Ranks(), ranks_bundle.manifest, ranks_bundle.base_slots())
     base = student.values()
     assert len(base) == 12
-    np.testing.assert_array_equal(base["plain.weight"], np.ones(8, dtype=np.float32))
+    # Near 1, not 1: the bundle's statistics are those of its source data, with a scale to match.
+    np.testing.assert_allclose(base["plain.weight"], 1.0, rtol=1e-3)
     student.load({"tied.weight": np.full(8, 2.0, dtype=np.float32)})
     np.testing.assert_array_equal(student.values()["flat.weight"], base["flat.weight"])
     images = as_tensor(tiny_images(8)[0])
