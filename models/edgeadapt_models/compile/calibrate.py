@@ -27,8 +27,8 @@ from edgeadapt_models.compile.source.frames import Frames
 
 QUANTILES = 65
 _MAX_BATCH = 256
-_BATCH_VALUES = 2_400_000
-"""Input values per batch: 16 images of 224 x 224; activations take tens of times as much memory."""
+_BATCH_VALUES = 1_200_000
+"""Input values per batch: 8 images of 224 x 224; activations take tens of times as much memory."""
 
 
 @dataclass(frozen=True, slots=True)

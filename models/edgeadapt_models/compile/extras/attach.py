@@ -38,7 +38,8 @@ def ground_of(
         spec: the input.
         x: float32 [N, *shape]: some source data, a few frames.
     """
-    values = run_graph(model, {INPUT: x})
+    shapes = shapes_of(run_graph(model, {INPUT: x[:2]}))  # every tensor is held at once: of two frames
+    embedding = run_graph(model, {INPUT: x}, [EMBEDDING])[EMBEDDING]
     written: set[str] = set()
     for plan in plans:
         if isinstance(plan, FoldPlan):
@@ -49,12 +50,12 @@ def ground_of(
             written.add(plan.slot)
     return Ground(
         model=model,
-        shapes={INPUT: tuple(x.shape), **shapes_of(values)},
+        shapes=shapes,
         norms=tuple(layer.site.tensor for layer in layers),
         written=frozenset(written),
         slot_names=frozenset(name for layer in layers for _, name in layer.slots),
         head=head,
-        embedding_scale=float(np.abs(values[EMBEDDING]).max()),
+        embedding_scale=float(np.abs(embedding).max()),
         input_scale=1.0 if spec.kind == "image" else float(np.abs(x).max(initial=1.0)),
     )
 
