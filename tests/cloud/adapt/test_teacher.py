@@ -44,14 +44,14 @@ def test_few_images_move_the_statistics_little() -> None:
 
 
 def test_every_batch_norm_of_the_teacher_settles() -> None:
-    images = as_tensor(tiny_images(100)[0])
+    images = as_tensor(veiled(tiny_images(100)[0]))
     near, far = (Teacher(Ranks(), TeacherSettings(views=1, prior_images=prior)) for prior in (1e6, 0.0))
     near.settle(images)
     far.settle(images)
     for norm in ("plain", "flat", "tied"):
         kept, moved = (teacher._network.get_buffer(f"{norm}.running_var") for teacher in (near, far))
-        torch.testing.assert_close(kept, torch.ones(8), atol=1e-3, rtol=0)
-        assert float((moved - kept).abs().min()) > 0.1
+        torch.testing.assert_close(kept, Ranks().get_buffer(f"{norm}.running_var"), atol=1e-6, rtol=1e-3)
+        assert float((moved / kept - 1).abs().max()) > 0.2
 
 
 def test_two_views_are_averaged() -> None:
