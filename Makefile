@@ -8,7 +8,7 @@ OUT    ?= out
 # The demo and the benchmarks run several processes on few cores: one thread each is fastest.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test check format bench wheel clean
+.PHONY: help setup demo test check format bench wheel arm clean
 help:
 	@echo "make setup   create $(VENV) with everything in it"
 	@echo "make demo    the whole loop on real images, with a live view and $(OUT)/demo/report.html"
@@ -16,6 +16,7 @@ help:
 	@echo "make check   format, lint, types, import walls"
 	@echo "make format  write the formatting that check asks for"
 	@echo "make bench   the longer studies (docs/results)"
+	@echo "make arm     the device on emulated ARM boards, against this machine (some minutes the first time)"
 	@echo "make wheel   a device's installation in an empty environment: no torch, under 250 MB, running"
 	@echo "make clean   remove the environment and every output"
 
@@ -58,6 +59,10 @@ bench: $(STAMP)
 
 wheel: $(STAMP)
 	PYTHON=$(BIN)/python bash scripts/check-wheel.sh $(OUT)/wheel
+
+# Its own Debian for ARM is kept in $(OUT)/arm.
+arm: $(STAMP)
+	bash scripts/arm.sh $(OUT)/arm
 
 clean:
 	rm -rf $(VENV) $(OUT) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
