@@ -83,7 +83,7 @@ def insert_after(graph: onnx.GraphProto, tensor: str, nodes: Iterable[onnx.NodeP
 
 def constant(graph: onnx.GraphProto, name: str, value: npt.NDArray[Any]) -> str:
     """Add an initializer with its values in raw_data, and return its name."""
-    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+    graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
     return name
 
 

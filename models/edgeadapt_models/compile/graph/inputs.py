@@ -140,9 +140,8 @@ def settle_input(
         notes.append(f"the input is cast to {TensorProto.DataType.Name(given.kind).lower()}")
     if layout == "NHWC" and len(spec.shape) == 3:
         nodes.append(helper.make_node("Transpose", [""], [""], perm=_TO_NHWC))
-        notes.append(
-            "the model takes NHWC: a Transpose stands in front" if not _turns(graph) else "NHWC input"
-        )
+        kept = "its own Transpose is gone" if _turns(graph) else "a Transpose stands in front"
+        notes.append(f"the model takes NHWC: {kept}")
     _chain(graph, inner, nodes)
     _cancel_transposes(graph)
     return tuple(notes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import inliner, numpy_helper
 
 from edgeadapt.errors import CompileError
 from edgeadapt_models.compile.graph.edit import clean, drop_unused, fresh, opset, replace_nodes
@@ -35,7 +35,7 @@ def tidy(model: onnx.ModelProto) -> tuple[str, ...]:
     """
     check_opset(model)
     if model.functions:
-        model.CopyFrom(onnx.inliner.inline_local_functions(model))
+        model.CopyFrom(inliner.inline_local_functions(model))
     graph = model.graph
     notes: list[str] = []
     constants = {tensor.name for tensor in graph.initializer}

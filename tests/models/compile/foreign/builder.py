@@ -30,7 +30,7 @@ class Net:
     def const(self, value: Array, name: str = "") -> str:
         """An initializer."""
         name = name or self._fresh("const")
-        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def op(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
