@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from edgeadapt.bundle import Manifest, NormLayer
 from edgeadapt.errors import ConfigError
 from edgeadapt.tensors import FloatArray
 
+_NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 BATCH = 256
 """Images per forward pass when no gradient is kept."""
 
@@ -193,7 +195,7 @@ def _own_affine(network: nn.Module, manifest: Manifest) -> None:
     for layer in manifest.norm_layers:
         for name, absent in ((layer.scale, 1.0), (layer.bias, 0.0)):
             path, _, attribute = name.rpartition(".")
-            if not isinstance(module := modules.get(path), _BatchNorm | nn.LayerNorm):
+            if not isinstance(module := modules.get(path), _NORMS):
                 continue  # not the bundle's network; the check of its slots says so
             held: Tensor | None = getattr(module, attribute)
             value = torch.full((layer.channels,), absent) if held is None else held.detach().clone()

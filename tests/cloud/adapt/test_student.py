@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from edgeadapt_cloud.adapt.student import BATCH, Statistics, Student, batch_stat
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_models.compile import tiny_images, tiny_module
 from tests.cloud.adapt.conftest import Images, Ranks, norm_slots
+from tests.models.compile import modules
 
 
 def test_values_round_trip(student: Student, bundle: Bundle) -> None:
@@ -118,6 +121,21 @@ def test_absent_and_shared_affine_parameters_become_the_layers_own(ranks_bundle:
     before = student.probabilities(images)
     student.load({"plain.bias": np.full(8, 0.5, dtype=np.float32)})
     assert not torch.allclose(student.probabilities(images), before, atol=1e-3)
+
+
+@pytest.mark.parametrize(("kind", "norm"), [(modules.Grouped, "group"), (modules.Instanced, "instance")])
+def test_group_and_instance_norms_learn_too(kind: type[modules.Twins], norm: str, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = kind().eval()
+    bundle = modules.compile_small(network, tmp_path / "bundle")
+    assert [layer.kind for layer in bundle.manifest.norm_layers] == ["batch", norm, "batch"]
+    student = Student(network, bundle.manifest, bundle.base_slots())
+    learning = {name for name, p in student.network.named_parameters() if p.requires_grad}
+    assert {"mix.1.weight", "mix.1.bias"} <= learning
+    before = student.probabilities(torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
+    student.load({"mix.1.bias": np.full(4, 0.5, np.float32)})
+    after = student.probabilities(torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
+    assert not torch.allclose(before, after, atol=1e-3)
 
 
 def test_a_last_batch_of_one_is_predicted_with_the_batch_before(ranks_bundle: Bundle) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,37 @@ def test_an_onnx_file_and_a_folder_of_pictures(tmp_path: Path, pictures: Path) -
         _, embedding = module(torch.from_numpy(to_input(images)))
     third = embedding.numpy()[labels == 3].mean(axis=0)
     np.testing.assert_allclose(bundle.calibration.prototypes[3], third, rtol=1e-3, atol=1e-4)
+
+
+def test_a_file_of_torchs_newer_exporter(tmp_path: Path, pictures: Path) -> None:
+    """It folds BatchNorm away: the convolutions are the layers, with statistics measured on the pictures."""
+    module, path = tiny_module(0), tmp_path / "tiny.onnx"
+    example, open_batch = torch.rand(2, 1, 28, 28), ({0: torch.export.Dim("n")},)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            path,
+            dynamo=True,
+            dynamic_shapes=open_batch,
+            external_data=True,
+            verbose=False,
+        )
+    out = tmp_path / "bundle"
+    call("compile", "--onnx", path, "--calibration", pictures, "--out", out, "--target", "onnx,tflite")
+    bundle = read_folder(out)
+    layers = bundle.manifest.norm_layers
+    assert [(layer.kind, layer.name) for layer in layers] == [("channel", "conv1"), ("channel", "conv2")]
+    images, _ = tiny_images(60, seed=1)
+    with torch.no_grad():
+        raw = module.norm1(module.conv1(torch.from_numpy(to_input(images)))).numpy()
+        expected, _ = module(torch.from_numpy(to_input(images[:4])))
+    mean = bundle.base_slots()[layers[0].mean]
+    np.testing.assert_allclose(mean, raw.mean(axis=(0, 2, 3)), rtol=1e-3, atol=1e-4)
+    session = onnxruntime.InferenceSession(bundle.fast_model(bundle.artifact("onnxruntime"), {}))
+    logits = session.run(["logits"], {"input": to_input(images[:4])})[0]
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-3)
 
 
 def test_a_factory_with_weights(package: Path, pictures: Path) -> None:
