@@ -75,7 +75,9 @@ def test_providers_are_not_its_own_and_that_is_said(both: Bundle) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_probe_and_the_fast_graph_take_turns(both: Bundle, threads: int) -> None:
-    session = TfliteEngine(both, EngineSection(runtime="tflite", threads=threads)).build({})
+    session = TfliteEngine(both, EngineSection(runtime="tflite", precision="float32", threads=threads)).build(
+        {}
+    )
     images = tiny_images(3, seed=8)[0]
     plain = [session.run(image[None], probe=False).logits for image in images]
     for image, wanted in zip(images, plain, strict=True):
