@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
 from edgeadapt_models.compile.analyse.affine import affine_behind, bias_behind, vector
@@ -186,8 +185,3 @@ class _Search:
         if product is None or set(product.input) != {self.tensor, factor}:
             return None
         return Core(self.tensor, self.axes, self.epsilon, end.output[0], "", axis, scale, bias)
-
-
-def is_all(value: Value | None, number: float) -> bool:
-    """True when a constant is there and all its elements are `number`."""
-    return value is not None and bool(np.all(value.value == number))
