@@ -39,7 +39,7 @@ from edgeadapt_models.compile.extras.request import ExtrasRequest, refuse_int8
 from edgeadapt_models.compile.extras.sizes import size_warnings
 from edgeadapt_models.compile.graph.place import Named
 from edgeadapt_models.compile.parity import ParityFigure, check_parity
-from edgeadapt_models.compile.prepare import prepare
+from edgeadapt_models.compile.prepare import Prepared, prepare
 from edgeadapt_models.compile.quantise.compare import Comparison
 from edgeadapt_models.compile.reference.explicit import ExplicitReference
 from edgeadapt_models.compile.runtime import frames_to_input
@@ -166,12 +166,6 @@ def compile_draft(
     prepared = prepare(draft, x, classes=len(classes), folded=folded)
     made = lay_out(prepared, draft.spec, data, name=name, classes=classes, request=extras)
     parity = _check(made, prepared.layers, draft, x, extras)
-    notes = [*prepared.notes, *made.extras.notes, *size_warnings(made.manifest.slots)]
-    missing = classes_without_data(data.labels, len(classes))
-    if missing:
-        notes.append(
-            f"prototypes of {missing} of {len(classes)} classes are from the model's own predictions"
-        )
     calibration = calibrate(made.source, made.manifest, data.labels)
     files = _files(made, calibration.encode())
     compared: Mapping[str, Comparison] = {}
@@ -181,8 +175,23 @@ def compile_draft(
     write_folder(files, out)
     costs = group_costs(made.ground, extras, x[:1]) if made.extras.added_nodes else {}
     return Compilation(
-        read_folder(out), parity, prepared.layers, prepared.findings, tuple(notes), costs, compared
+        read_folder(out),
+        parity,
+        prepared.layers,
+        prepared.findings,
+        _notes(prepared, made, data),
+        costs,
+        compared,
     )
+
+
+def _notes(prepared: Prepared, made: OnnxArtifact, data: Frames) -> tuple[str, ...]:
+    notes = [*prepared.notes, *made.extras.notes, *size_warnings(made.manifest.slots)]
+    classes = len(made.manifest.classes)
+    missing = classes_without_data(data.labels, classes)
+    if missing:
+        notes.append(f"prototypes of {missing} of {classes} classes are from the model's own predictions")
+    return tuple(notes)
 
 
 def parity_inputs(spec: InputSpec, data: Frames) -> npt.NDArray[np.float32]:
