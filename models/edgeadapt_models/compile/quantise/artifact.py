@@ -5,6 +5,7 @@
     calibrate        their scales, from the float model and source images  (`calibrated`)
     build_graph      QuantizeLinear and DequantizeLinear around them       (`qdq`)
     int8_writes      how a patch gets into scales and biases               (`int8_writes`)
+    Int8Probe        what a device measures                                (`probe`)
 
 Whether the result says what the float model says is measured in `compare`.
 """
@@ -19,9 +20,10 @@ from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.quantise.calibrated import calibrated_params
 from edgeadapt_models.compile.quantise.graph import FloatArtifact, FloatGraph
-from edgeadapt_models.compile.quantise.int8_writes import int8_measured, int8_probe, int8_writes
+from edgeadapt_models.compile.quantise.int8_writes import int8_writes
 from edgeadapt_models.compile.quantise.kernels import find_kernels
 from edgeadapt_models.compile.quantise.places import choose_places
+from edgeadapt_models.compile.quantise.probe import Int8Probe
 from edgeadapt_models.compile.quantise.qdq import build_graph
 from edgeadapt_models.compile.quantise.ranges import Method
 
@@ -78,14 +80,15 @@ def quantised_artifact(
     )
     int8 = build_graph(graph, kernels, places, params)
     data: bytes = int8.model.SerializeToString(deterministic=True)
+    probe = Int8Probe(graph, kernels, places, int8)
     artifact = Artifact(
         runtime="onnxruntime",
         file=INT8_NAME,
         probe_suffix=INT8_PROBE_NAME,
         writes=int8_writes(graph, kernels, int8, data),
-        measured=int8_measured(graph, kernels),
+        measured=probe.measured,
         precision="int8",
         layout=source.artifact.layout,
     )
-    files = {INT8_NAME: data, INT8_PROBE_NAME: int8_probe(graph, kernels, places, int8)}
+    files = {INT8_NAME: data, INT8_PROBE_NAME: probe.suffix}
     return QuantisedModel(files, artifact, tuple(k.node.input[1] for k in kernels.values()), kept)

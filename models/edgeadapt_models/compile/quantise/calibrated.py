@@ -54,7 +54,7 @@ def calibrated_params(
     """
     chosen = frames[:: max(1, len(frames) // MAX_FRAMES)][:MAX_FRAMES]
     measured = measure_ranges(model, chosen, tensors, method=method)
-    reach = _Reach(model.graph, frozenset(movable))
+    reach = Reach(model.graph, frozenset(movable))
     if limits is not None:
         from_input = [name for name in tensors if reach.is_pointwise(name)]
         ends = np.stack([np.full(frames.shape[1:], end, np.float32) for end in limits])
@@ -66,10 +66,11 @@ def calibrated_params(
     }
 
 
-class _Reach:
+class Reach:
     """What lies between the input and a tensor."""
 
-    def __init__(self, graph: onnx.GraphProto, movable: frozenset[str]) -> None:
+    def __init__(self, graph: onnx.GraphProto, movable: frozenset[str] = frozenset()) -> None:
+        """`movable` are constants that a patch may change."""
         self._producer = {name: node for node in graph.node for name in node.output}
         self._constants: Mapping[str, onnx.TensorProto] = {
             tensor.name: tensor for tensor in graph.initializer

@@ -1,4 +1,4 @@
-"""Writes and probe of the int8 artifact, from those of the float one.
+"""Writes of the int8 artifact, from those of the float one.
 
 A write names bytes of the float file; the same initializer lies elsewhere in the int8 file, or has become
 integers with a scale, and then a norm layer's four slots have one write together.
@@ -7,20 +7,16 @@ integers with a scale, and then a norm layer's four slots have one write togethe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
-import onnx
 
 from edgeadapt.bundle import Copy, Region, Write
 from edgeadapt.bundle.writes import FoldNorm, FoldNormInt8
 from edgeadapt_models.compile.graph.wire_walk import initializer_spans
 from edgeadapt_models.compile.quantise.graph import FloatGraph
 from edgeadapt_models.compile.quantise.kernels import Kernel
-from edgeadapt_models.compile.quantise.places import Places, bounded
-from edgeadapt_models.compile.quantise.qdq import DEQUANTISED, Int8Graph
-
-Measured = Literal["input", "output"]
+from edgeadapt_models.compile.quantise.places import bounded
+from edgeadapt_models.compile.quantise.qdq import Int8Graph
 
 
 def int8_writes(
@@ -45,42 +41,6 @@ def int8_writes(
     ]
     folds = (_fold(graph, kernel, int8, spans) for kernel in kernels.values())
     return (*kept, *(fold for fold in folds if fold is not None))
-
-
-def int8_measured(graph: FloatGraph, kernels: Mapping[str, Kernel]) -> tuple[Measured, ...]:
-    """Where the probe measures each layer now."""
-    folded = {kernel.layer.name for kernel in kernels.values() if kernel.layer is not None}
-    source = graph.source
-    return tuple(
-        "output" if layer.name in folded else place
-        for layer, place in zip(source.layers, source.artifact.measured, strict=True)
-    )
-
-
-def int8_probe(graph: FloatGraph, kernels: Mapping[str, Kernel], places: Places, int8: Int8Graph) -> bytes:
-    """The float probe, reading the tensors that there are now.
-
-    A tensor that a norm layer normalised is gone where the layer is in the kernel: its result is measured.
-    That is the convolution's result before activation and rounding, so nothing is clipped. Float constants
-    that the suffix shares with the float graph come along with it when the int8 graph has them no more.
-    """
-    suffix = onnx.load_from_string(graph.source.probe)
-    table = {place.tensor: place.tensor + DEQUANTISED for place in places.of.values() if place.held}
-    for kernel in kernels.values():
-        table[kernel.result] = kernel.result
-        if kernel.layer is not None:
-            for name in (kernel.node.output[0], *kernel.absorbed):
-                table[name] = kernel.result
-    there = {tensor.name for tensor in int8.model.graph.initializer}
-    there.update(tensor.name for tensor in suffix.graph.initializer)
-    for node in suffix.graph.node:
-        node.input[:] = [table.get(name, name) for name in node.input]
-        for name in node.input:
-            if graph.is_constant(name) and name not in there:
-                suffix.graph.initializer.append(graph.initializer(name))
-                there.add(name)
-    probe: bytes = suffix.SerializeToString(deterministic=True)
-    return probe
 
 
 def _fold(

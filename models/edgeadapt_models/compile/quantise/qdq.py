@@ -40,11 +40,13 @@ class Int8Graph:
         model: the graph; raw, until its writes have run.
         params: how each tensor in 8 bits is read, by its name in the float graph.
         negative: channels whose sign is in the weights, by the first output of the kernel's node.
+        scales: float32 [channels] raw scales of the weights, likewise.
     """
 
     model: onnx.ModelProto
     params: Mapping[str, ActivationParams]
     negative: Mapping[str, tuple[int, ...]]
+    scales: Mapping[str, FloatArray]
 
 
 def build_graph(
@@ -71,7 +73,7 @@ def build_graph(
         result, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version, producer_name=""
     )
     by_name = {name: params[place.like] for name, place in places.of.items()}
-    return Int8Graph(model, by_name, builder.negative)
+    return Int8Graph(model, by_name, builder.negative, builder.scales)
 
 
 class _Builder:
@@ -86,6 +88,7 @@ class _Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.negative: dict[str, tuple[int, ...]] = {}
+        self.scales: dict[str, FloatArray] = {}
         self._absorbed = {name for kernel in kernels.values() for name in kernel.absorbed}
 
     def run(self) -> None:
@@ -132,12 +135,13 @@ class _Builder:
     def _kernel(self, kernel: Kernel) -> None:
         name = kernel.node.output[0]
         integers, scales = quantise_weights(self._signed(kernel, name), kernel.axis)
+        self.scales[name] = scales
         step = np.float32(self.params[self.places.of[kernel.input].like].scale) * scales
         weight = self._dequantised(f"{name}/weight", integers, f"{name}/scale", scales, kernel.axis)
         inputs = [kernel.input + DEQUANTISED, weight]
         bias = kernel.bias if kernel.bias is not None or kernel.layer is None else np.zeros_like(scales)
         if bias is not None:
-            stored = bias.astype("<f4").view("<i4") if kernel.layer is not None else _rounded(bias, step)
+            stored = bias.astype("<f4").view("<i4") if kernel.layer is not None else rounded_bias(bias, step)
             inputs.append(self._dequantised(f"{name}/bias", stored, f"{name}/bias_scale", step, 0))
         node = onnx.NodeProto()
         node.CopyFrom(kernel.node)
@@ -171,6 +175,7 @@ class _Builder:
         return name
 
 
-def _rounded(bias: FloatArray, step: FloatArray) -> np.ndarray:
+def rounded_bias(bias: np.ndarray, step: FloatArray) -> np.ndarray:
+    """int32 [channels], with room for what is added to it (as in `bundle.folds`)."""
     limit = 2**30
     return np.clip(np.rint(bias.astype(np.float64) / step), -limit, limit).astype("<i4")

@@ -151,11 +151,16 @@ def test_a_channel_that_is_dead_at_the_base_can_be_woken() -> None:
 def test_the_probe_gives_the_moments_of_the_float_model(
     whole: tuple[Net, FloatArtifact, QuantisedModel],
 ) -> None:
-    """Under the base and under a patch far beyond what 8 bits hold: the probe is before the rounding."""
+    """Under the base, under a patch, and under norm values far beyond what 8 bits hold.
+
+    What a norm layer makes of its input is no matter to its own input's moments.
+    """
     net, source, made = whole
-    assert made.artifact.measured == ("output",) * 5
-    far = {source.layers[0].bias: source.base[source.layers[0].bias] + 40}
-    for values, layers in (({}, 5), (norm_patch(source, strength=0.1), 5), (far, 1)):
+    assert made.artifact.measured == ("output", *("input",) * 4)
+    first, second = source.layers[:2]
+    beyond = {first.bias: source.base[first.bias] + 40}
+    flat = {second.scale: source.base[second.scale] * np.float32(1e-3)}
+    for values, layers in (({}, 5), (norm_patch(source, strength=0.1), 5), (beyond, 1), (flat, 2)):
         expected = moments(
             source.artifact, run(patched(source, values) + source.probe, net.frames), source, values
         )
@@ -164,6 +169,30 @@ def test_the_probe_gives_the_moments_of_the_float_model(
         deviation = np.sqrt(expected[1])[part]
         assert (np.abs(actual[0] - expected[0])[part] < 0.06 * deviation).all()
         np.testing.assert_allclose(actual[1][part], expected[1][part], rtol=0.08)
+
+
+def test_the_probe_computes_in_integers_too(
+    whole: tuple[Net, FloatArtifact, QuantisedModel], tmp_path: Path
+) -> None:
+    """All but the first convolution, of which the signature is made: once for the answer, once to measure."""
+    _, source, made = whole
+    left = fused(probe(made, source, {}), tmp_path)
+    assert (left["Conv"], left["QLinearConv"]) == (1, 8)
+
+
+def test_a_deviation_that_shrinks_is_still_measured() -> None:
+    """Steps are an eighth of the source's deviation."""
+    net = Net((3, 16, 16))
+    first = net.op("Relu", net.norm(net.conv("input", 8)))
+    net.head(net.op("Relu", net.norm(net.conv(first, 8))))
+    source, made = quantise(net)
+    faint = {source.layers[0].scale: source.base[source.layers[0].scale] * np.float32(0.1)}
+    expected = moments(source.artifact, run(patched(source, faint) + source.probe, net.frames), source, faint)
+    actual = moments(made.artifact, run(probe(made, source, faint), net.frames), source, faint)
+    source_deviation = np.sqrt(source.base[source.layers[1].var])
+    assert (np.sqrt(expected[1])[8:] < 0.3 * source_deviation).all()
+    assert (np.abs(actual[0] - expected[0])[8:] < 0.05 * source_deviation).all()
+    assert (np.abs(np.sqrt(actual[1]) - np.sqrt(expected[1]))[8:] < 0.05 * source_deviation).all()
 
 
 def test_the_probe_scores_like_the_fast_graph(whole: tuple[Net, FloatArtifact, QuantisedModel]) -> None:
