@@ -2,8 +2,8 @@
 
 Where a layer's constants have names of one stem and no other layer shares them (`layer1.0.bn1.weight` and so
 on, as torch and TensorFlow write them), those stay. Otherwise the layer takes its node's name, and its slots
-end in .scale, .bias, .mean and .var. Graphs of torch modules are named after the module's parameters, in
-`source`.
+end in .scale, .bias, .mean and .var (.norm.scale and so on for a folded layer). Graphs of torch modules are
+named after the module's parameters, in `prepare`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import onnx
 
 from edgeadapt.bundle.manifest import SlotKind
 from edgeadapt_models.compile.analyse.sites import FoldedSite, NormSite, Site
-from edgeadapt_models.compile.graph.edit import fresh
+from edgeadapt_models.compile.graph.edit import fresh, names
 
 CHANNEL_SLOTS: tuple[SlotKind, ...] = ("norm_scale", "norm_bias", "norm_mean", "norm_var")
 _GENERATED = re.compile(r"onnx::|val_\d|_val|const|.*_output_\d")
@@ -28,24 +28,25 @@ def name_layers(
     """(layer name, ((slot kind, slot name), ...)) of every site, in order."""
     nodes = {node.output[0]: node.name for node in graph.node}
     uses = Counter(name for node in graph.node for name in node.input)
-    tensors = {name for node in graph.node for name in node.output}
-    taken: set[str] = set()
-    slots_taken: set[str] = set(tensors)
-    return tuple(_names(site, nodes.get(site.node, ""), uses, taken, slots_taken) for site in sites)
+    layers: set[str] = set()
+    held = names(graph)
+    return tuple(_names(site, nodes.get(site.node, ""), uses, layers, held) for site in sites)
 
 
 def _names(
-    site: Site, node: str, uses: Counter[str], taken: set[str], slots_taken: set[str]
+    site: Site, node: str, uses: Counter[str], layers: set[str], held: set[str]
 ) -> tuple[str, tuple[tuple[SlotKind, str], ...]]:
+    """`layers` and `held` are names that are taken, of layers and of tensors; both grow."""
     kept = _own_names(site, uses)
-    if kept and not slots_taken.intersection(kept):
-        slots_taken.update(kept)
-        layer = fresh(stem(kept), taken)
+    if kept:
+        layer = fresh(stem(kept), layers)
         assert isinstance(site, NormSite)
         return layer, tuple(zip((value.kind for value in site.values), kept, strict=True))
-    layer = fresh(_title(site, node, uses), taken)
+    layer = fresh(_title(site, node, uses), layers)
+    # A folded layer has a bias of its own, which its norm layer's is not to be taken for.
+    inner = "" if isinstance(site, NormSite) else ".norm"
     kinds = [value.kind for value in site.values] if isinstance(site, NormSite) else CHANNEL_SLOTS
-    return layer, tuple((kind, fresh(f"{layer}.{kind.removeprefix('norm_')}", slots_taken)) for kind in kinds)
+    return layer, tuple((kind, fresh(f"{layer}{inner}.{kind.removeprefix('norm_')}", held)) for kind in kinds)
 
 
 def _title(site: Site, node: str, uses: Counter[str]) -> str:

@@ -109,6 +109,26 @@ def old_style(first: Values = FIRST) -> onnx.ModelProto:
     return model
 
 
+def test_slots_of_a_folded_layer_are_not_its_own_bias(tmp_path: Path) -> None:
+    """A convolution named as torch names it has a bias that its virtual norm layer's must not replace."""
+    net = Net()
+    held = [net.const(KERNEL, "stem.weight"), net.const(FIRST.mean, "stem.bias")]
+    x = net.op("Relu", net.op("Conv", "x", *held))
+    taken = net.const(np.float32(2) * np.ones(1, np.float32), "stem.norm.scale")
+    flat = net.op("Flatten", net.op("GlobalAveragePool", net.op("Mul", x, taken)))
+    logits = net.op("Gemm", flat, net.const(HEAD), net.const(BIAS))
+    model = net.model({"x": ["n", 3, 16, 16]}, logits)
+    compilation = compiled(model, tmp_path)
+    x_batch = as_input(pictures(4, seed=4))
+    outputs_agree(compilation, model, x_batch, x_batch)
+    graph = onnx.load_from_string(fast(compilation, {})).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    layer = compilation.bundle.manifest.norm_layers[0]
+    assert layer.name == "stem"
+    assert {"stem.weight", "stem.bias", "stem.norm.scale"} <= constants
+    assert not constants.intersection({layer.scale, layer.bias, layer.mean, layer.var})
+
+
 def test_old_style(tmp_path: Path) -> None:
     compilation = compiled(old_style(), tmp_path)
     x = as_input(pictures(1, seed=4))
