@@ -1,23 +1,20 @@
 """A device's own normalisation statistics, from forward passes only.
 
-The probe graph returns the mean and the mean square of every norm layer's input. `NormEstimator`
-keeps a slow average of both that starts at the source values: after n frames with a prior worth N0
-frames it is (N0 * source + n * measured) / (N0 + n), and once N0 + n reaches the window it becomes an
-exponential average over that window. Small frequent updates come close to live batch statistics
-because deep layers settle after shallow ones (each moment was taken under the statistics then in
-force). Values of the signature's copy are averaged along with the rest and belong to no layer. Not
-here: which frames are probed, and writing the values into a model.
+The probe graph returns the mean and the mean square of every norm layer's input. `NormEstimator` keeps a
+slow average of both that starts at the source values and is shrunk towards them (`edgeadapt.balanced`: after
+n frames (N0 source + n measured) / (N0 + n), less while few classes were seen). Small frequent updates come
+close to live batch statistics because deep layers settle after shallow ones (each moment was taken under
+the statistics then in force). Not here: which frames are probed, and writing the values into a model.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
+from edgeadapt.balanced import BalancedMean
 from edgeadapt.bundle.manifest import Manifest, NormLayer
-from edgeadapt.errors import ConfigError
 from edgeadapt.tensors import FloatArray
 
 
@@ -28,16 +25,17 @@ class StatisticsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enabled: bool = True
     # The source statistics count as this many frames (N0).
     prior_frames: float = 16.0
-    # Length of the average, in frames, once it has filled up.
+    # After this many frames the oldest are forgotten.
     window_frames: float = 512.0
     # Probed frames per update of the statistics.
     frames_per_update: int = 16
     # A session with new statistics is built when they have moved by this much since the last one: root mean
     # square over channels, in standard deviations.
-    min_move: float = 0.02
+    min_move: float = 0.01
     # Share of the time that building such sessions may take; a new segment may take five times as much.
     build_share: float = 0.1
-    # Frames of a stretch of few classes count less, down to nothing: its statistics are not the domain's.
+    # Statistics of a stretch of few classes are not the domain's: they are shrunk to the source until more
+    # were seen, and where neighbouring frames are alike, every class counts alike.
     diversity_guard: bool = True
     # For a model without statistics (LayerNorm): move the embedding's mean to where the source has it.
     embedding_shift: bool = False
@@ -45,76 +43,69 @@ class StatisticsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     embedding_gain: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Moments of every norm layer's input over some frames.
-
-    Attributes:
-        mean: [P] mean over frames and positions.
-        mean_square: [P] mean of the square.
-        count: number of frames.
-    """
-
-    mean: FloatArray
-    mean_square: FloatArray
-    count: int
-
-    @staticmethod
-    def of(mean: FloatArray, mean_square: FloatArray) -> Moments:
-        """Pool per-frame moments [N, P]; raises ConfigError when there is no frame."""
-        if mean.ndim != 2 or mean.shape != mean_square.shape or not len(mean):
-            raise ConfigError(f"moments must be two [N, P] arrays, got {mean.shape} and {mean_square.shape}")
-        return Moments(
-            mean.mean(axis=0, dtype=np.float64).astype(np.float32),
-            mean_square.mean(axis=0, dtype=np.float64).astype(np.float32),
-            len(mean),
-        )
-
-
 class NormEstimator:
     """Running mean and variance of every norm layer's input."""
 
-    def __init__(self, mean: FloatArray, var: FloatArray, config: StatisticsConfig) -> None:
-        self.config = config
-        self.restart(mean, var)
+    def __init__(self, mean: FloatArray, var: FloatArray, config: StatisticsConfig, classes: int) -> None:
+        """Start at the source's [P] statistics; the model tells K `classes` apart."""
+        self._moments = BalancedMean(
+            _moments(mean, var),
+            prior_frames=config.prior_frames,
+            window_frames=config.window_frames,
+            classes=classes,
+            guarded=config.diversity_guard,
+        )
 
     def restart(self, mean: FloatArray, var: FloatArray) -> None:
         """Forget what was measured and start at the given [P] statistics, worth `prior_frames`."""
-        self._mean = mean.astype(np.float64)
-        self._square = var.astype(np.float64) + self._mean**2
-        self._weight = self.config.prior_frames
-        self.frames = 0
+        self._moments.restart(_moments(mean, var))
 
     def relax(self) -> None:
         """Keep the estimate but let new frames move it quickly: the world has changed."""
-        self._weight = min(self._weight, self.config.prior_frames)
+        self._moments.relax()
 
-    def update(self, moments: Moments, weight: float = 1.0) -> bool:
-        """Fold in the moments of `moments.count` frames that count `weight` each, between 0 and 1.
+    def update(
+        self, means: FloatArray, squares: FloatArray, labels: npt.NDArray[np.int64], excess: float = 0.0
+    ) -> bool:
+        """Fold in frames.
+
+        Args:
+            means: [N, P] per-frame means.
+            squares: [N, P] per-frame mean squares.
+            labels: [N] predicted classes.
+            excess: `balanced.Correlation.excess` of the stream.
 
         Returns:
-            True when the estimate moved: not when a moment is NaN or Inf, or nothing counts.
+            True when the estimate moved; frames with NaN or Inf are left out.
         """
-        finite = np.isfinite(moments.mean).all() and np.isfinite(moments.mean_square).all()
-        count = weight * moments.count
-        if not finite or count <= 0.0:
+        values = np.concatenate([means, squares], axis=1, dtype=np.float64)
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.any():
             return False
-        self._weight = min(self._weight + count, max(self.config.window_frames, count))
-        share = count / self._weight
-        self._mean += share * (moments.mean - self._mean)
-        self._square += share * (moments.mean_square - self._square)
-        self.frames += moments.count
+        self._moments.update(values[finite], labels[finite], excess)
         return True
+
+    @property
+    def frames(self) -> int:
+        """Frames behind the estimate."""
+        return self._moments.frames
 
     @property
     def mean(self) -> FloatArray:
         """[P] current mean."""
-        return self._mean.astype(np.float32)
+        return self._moments.value[: self._moments.value.size // 2].astype(np.float32)
 
     @property
     def var(self) -> FloatArray:
         """[P] current variance, never below a floor that keeps the division finite."""
-        return np.maximum(self._square - self._mean**2, 1e-8).astype(np.float32)
+        mean, square = np.split(self._moments.value, 2)
+        return np.maximum(square - mean**2, 1e-8).astype(np.float32)
+
+
+def _moments(mean: FloatArray, var: FloatArray) -> npt.NDArray[np.float64]:
+    """[2 P] mean and mean square."""
+    centre = mean.astype(np.float64)
+    return np.concatenate([centre, var.astype(np.float64) + centre**2])
 
 
 def distance_moved(before: tuple[FloatArray, FloatArray], after: tuple[FloatArray, FloatArray]) -> float:

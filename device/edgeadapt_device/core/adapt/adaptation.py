@@ -85,8 +85,8 @@ class Adaptation:
         patch = self.switching.generations.patch_of(event.token)
         if self.probing.saw(event.image, uncertainty):
             self.statistics.relax()
-        if patch is not None and event.embedding is not None:
-            self.statistics.see(event.embedding, patch, young=self._young)
+        if self.statistics.see(predicted, event.embedding, patch):
+            effects += self.switching.refresh(now, young=self._young)
         if event.mean is not None and event.mean_square is not None:
             effects += self._on_probe(event.mean, event.mean_square, predicted, patch, now)
         trial = self.patches.trial
@@ -111,11 +111,11 @@ class Adaptation:
         vector = features(self._bundle.manifest, mean[None], mean_square[None])[0]
         if self.tracker.observe(vector, predicted):
             return self._on_shift()
-        if patch is not None and self.statistics.moves_model:
+        if patch is not None:
             self.statistics.add(mean, mean_square, predicted, patch)
         effects = self._route()
         if self.statistics.due(young=self._young) and self.switching.coming is None:
-            self.statistics.fold(young=self._young)
+            self.statistics.fold()
             effects += self.switching.refresh(now, young=self._young)
         first, frames = self._config.domains.reference_frames, self.tracker.frames
         if frames in (first, 4 * first) or frames % self._config.domains.report_every_frames == 0:

@@ -1,5 +1,5 @@
-"""What a device measures of its own: which frames (`probing`, `glance`), how much each counts
-(`diversity`), and what becomes of it (`own`, `embedding`)."""
+"""What a device measures of its own: which frames (`probing`, `glance`), and what becomes of it (`own`,
+`embedding`)."""
 
 from edgeadapt_device.core.adapt.statistics.own import OwnStatistics
 from edgeadapt_device.core.adapt.statistics.probing import Probing

@@ -13,8 +13,8 @@ embedding that the engine returns is the one before the shift, so this is no fee
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from edgeadapt.balanced import BalancedMean
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.normstats import StatisticsConfig
 from edgeadapt.tensors import FloatArray
@@ -26,28 +26,44 @@ class EmbeddingShift:
     def __init__(self, bundle: Bundle, config: StatisticsConfig) -> None:
         slot = next((s for s in bundle.manifest.slots if s.kind == "embedding_shift"), None)
         self.slot = slot.name if slot is not None and config.enabled and config.embedding_shift else ""
-        self._config = config
+        self._gain, self._every = config.embedding_gain, config.frames_per_update
         prototypes = bundle.calibration.prototypes.astype(np.float64)
         self._source = prototypes.mean(axis=0)
         #: Length of a typical step between classes: the unit in which moves are measured.
         self.unit = float(np.sqrt(np.mean((prototypes - self._source) ** 2))) or 1.0
         self._bounds = (slot.lower, slot.upper) if slot is not None else (0.0, 0.0)
+        self._mean = BalancedMean(
+            self._source,
+            prior_frames=config.prior_frames,
+            window_frames=config.window_frames,
+            classes=len(bundle.manifest.classes),
+            guarded=config.diversity_guard,
+        )
         self.restart()
 
     def restart(self) -> None:
         """Begin at the source, worth the prior's frames."""
-        self._mean: npt.NDArray[np.float64] = self._source.copy()
-        self._weight = self._config.prior_frames
+        self._mean.restart(self._source)
+        self._waiting: list[tuple[FloatArray, int]] = []
 
-    def observe(self, embedding: FloatArray, weight: float) -> None:
-        """Take one frame's embedding [D], which counts `weight`; one that is not finite is left out."""
-        if weight <= 0.0 or not np.isfinite(embedding).all():
-            return
-        self._weight = min(self._weight + weight, self._config.window_frames)
-        self._mean += weight / self._weight * (embedding - self._mean)
+    def observe(self, embedding: FloatArray, predicted: int, excess: float) -> bool:
+        """Take one frame's embedding [D] and predicted class; True when the mean moved.
+
+        One that is not finite is left out; `excess` is that of `balanced.Correlation`.
+        """
+        if np.isfinite(embedding).all():
+            self._waiting.append((embedding, predicted))
+        if len(self._waiting) < self._every:
+            return False
+        values, labels = zip(*self._waiting, strict=True)
+        self._waiting = []
+        self._mean.update(np.stack(values).astype(np.float64), np.array(labels), excess)
+        return True
 
     @property
     def value(self) -> FloatArray:
         """[D] the shift as things stand, within the slot's bounds."""
-        shift: FloatArray = (self._config.embedding_gain * (self._source - self._mean)).astype(np.float32)
-        return np.clip(shift, *self._bounds, dtype=np.float32)
+        shift = (self._gain * (self._source - self._mean.value)).astype(np.float32)
+        low, high = self._bounds
+        bounded: FloatArray = np.minimum(np.maximum(shift, np.float32(low)), np.float32(high))
+        return bounded

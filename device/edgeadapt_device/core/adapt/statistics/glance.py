@@ -27,6 +27,8 @@ _THRESHOLD = 4.0
 # Glances before there is something to compare with, and until the oldest are forgotten.
 _FIRST = 24
 _MEMORY = 128
+# Largest of four squared standard errors, on average, where frames are independent.
+_USUAL = 3.0
 _SMALL = 1e-9
 
 
@@ -54,14 +56,14 @@ class Watch:
         self._window: deque[Sequence[float]] = deque()
         self._mean: list[float] = []
         self._var: list[float] = []
-        self._usual = 1.0
+        self._usual = _USUAL
         self._count = 0
         self._quiet = 0
 
     def restart(self) -> None:
         """The world is another one: what was usual is so no more."""
         self._window.clear()
-        self._count, self._usual, self._quiet = 0, 1.0, 0
+        self._count, self._usual, self._quiet = 0, _USUAL, 0
 
     def observe(self, features: Sequence[float]) -> bool:
         """Take one frame's features; True when the last ones are not like those before.
@@ -80,8 +82,10 @@ class Watch:
             self._quiet -= 1
             return False
         deviation = self._deviation()
-        usual, self._usual = self._usual, self._usual + (deviation - self._usual) / _MEMORY
-        if deviation <= _THRESHOLD**2 * max(usual, 1.0):
+        most = _THRESHOLD**2 * max(self._usual / _USUAL, 1.0)
+        # A jump is not what is usual: it counts as the largest deviation that is none.
+        self._usual += (min(deviation, most) - self._usual) / _MEMORY
+        if deviation <= most:
             return False
         self._quiet = _WINDOW
         return True

@@ -2,9 +2,9 @@
 
 Moments count only when they were measured under the patch in force: deep layers see another world
 under another patch. Older statistics of the same patch are fine. Guards: a single frame far from its
-neighbours is left out, as is one that is not finite; a stretch of few classes counts little
-(`diversity`); a build is asked for only when the values have moved. `settled` is the estimate of a few
-updates ago, before a new domain could leak into it; that is what the bank remembers.
+neighbours is left out, as is one that is not finite; a stretch of few classes moves little
+(`edgeadapt.balanced`); a build is asked for only when the values have moved. `settled` is the estimate of
+a few updates ago, before a new domain could leak into it; that is what the bank remembers.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from edgeadapt.balanced import Correlation
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.normstats import (
-    Moments,
     NormEstimator,
     StatisticsConfig,
     distance_moved,
@@ -25,7 +25,6 @@ from edgeadapt.normstats import (
     statistics_slots,
 )
 from edgeadapt.tensors import FloatArray
-from edgeadapt_device.core.adapt.statistics.diversity import Diversity
 from edgeadapt_device.core.adapt.statistics.embedding import EmbeddingShift
 
 _SETTLED_LAG = 4
@@ -53,8 +52,8 @@ class OwnStatistics:
         self._scale = np.sqrt(np.maximum(bundle.calibration.norm_var, 1e-12))
         self._bounds = {slot.name: (slot.lower, slot.upper) for slot in manifest.slots}
         source = (bundle.calibration.norm_mean, bundle.calibration.norm_var)
-        self._estimator = NormEstimator(*source, config)
-        self._diversity = Diversity(len(manifest.classes))
+        self._estimator = NormEstimator(*source, config, len(manifest.classes))
+        self._correlation = Correlation(len(manifest.classes))
         self.shift = EmbeddingShift(bundle, config)
         self._history: deque[Pair] = deque(maxlen=_SETTLED_LAG)
         self.updates = 0
@@ -69,12 +68,12 @@ class OwnStatistics:
         self.shift.restart()
         self._history.clear()
         self._history.append((mean, var))
-        self._pending: list[Pair] = []
+        self._pending: list[tuple[FloatArray, FloatArray, int]] = []
         self._built: tuple[Pair, FloatArray] | None = ((mean, var), self.shift.value)
 
     def new_segment(self) -> None:
-        """What classes were seen lately says nothing about the next segment."""
-        self._diversity.restart()
+        """The classes' shares are others from here on."""
+        self._correlation.new_segment()
 
     def rename(self, old: str, new: str) -> None:
         """The patch in force has another digest from now on, and the same values."""
@@ -85,36 +84,39 @@ class OwnStatistics:
         """The world has jumped: new frames move the estimate quickly."""
         self._estimator.relax()
 
+    def see(self, predicted: int, embedding: FloatArray | None, patch: str | None) -> bool:
+        """Take any frame, in order; True when something but moments moved that a session may follow."""
+        if not self.moves_model:
+            return False
+        self._correlation.observe(predicted)
+        if not self.shift.slot or embedding is None or patch != self.patch:
+            return False
+        return self.shift.observe(embedding, predicted, self._correlation.excess)
+
     def add(self, mean: FloatArray, mean_square: FloatArray, predicted: int, patch: str) -> None:
         """Take one probed frame's moments [P] and predicted class, measured under `patch`."""
-        self._diversity.observe(predicted)
-        if patch == self.patch:
-            self._pending.append((mean, mean_square))
-
-    def see(self, embedding: FloatArray, patch: str, *, young: bool) -> None:
-        """Take any frame's embedding [D]."""
-        if self.shift.slot and patch == self.patch:
-            self.shift.observe(embedding, self._weight(young=young))
+        if self.moves_statistics and patch == self.patch:
+            self._pending.append((mean, mean_square, predicted))
 
     def due(self, *, young: bool) -> bool:
         """True when enough frames wait for an update."""
         every = self._config.frames_per_update
         return len(self._pending) >= (max(every // _YOUNG_DIVISOR, 1) if young else every)
 
-    def fold(self, *, young: bool) -> bool:
+    def fold(self) -> bool:
         """Fold the waiting frames into the estimate; True when it moved."""
-        means, squares = (np.stack(part) for part in zip(*self._pending, strict=True))
+        found = tuple(zip(*self._pending, strict=True))
+        means, squares, labels = np.stack(found[0]), np.stack(found[1]), np.array(found[2])
         self._pending = []
         usable = self._usable(means, squares)
-        weight = self._weight(young=young)
-        if not usable.any() or not self._estimator.update(Moments.of(means[usable], squares[usable]), weight):
+        moved = usable.any() and self._estimator.update(
+            means[usable], squares[usable], labels[usable], self._correlation.excess
+        )
+        if not moved:
             return False
         self._history.append(self.current)
         self.updates += 1
         return True
-
-    def _weight(self, *, young: bool) -> float:
-        return self._diversity.weight(young=young) if self._config.diversity_guard else 1.0
 
     def _usable(self, means: FloatArray, squares: FloatArray) -> npt.NDArray[np.bool_]:
         """[N] True for frames that are finite and no glitch beside the others."""
