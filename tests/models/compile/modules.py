@@ -53,6 +53,21 @@ class Tied(Twins):
         self.norm2.weight, self.norm2.bias = self.norm1.weight, self.norm1.bias
 
 
+class Plain(nn.Module):
+    """Convolutions with biases and no norm layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, stride=4)
+        self.mix = nn.Conv2d(4, 6, 1)
+        self.head = nn.Linear(6, 10)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(logits [N, 10], embedding [N, 6])."""
+        embedding = self.mix(self.conv(x).relu()).relu().mean(dim=(2, 3))
+        return self.head(embedding), embedding
+
+
 class NoNorm(nn.Module):
     """Nothing to adapt."""
 

@@ -200,6 +200,30 @@ def test_the_embedding_is_what_the_head_takes(tmp_path: Path) -> None:
     np.testing.assert_allclose(actual, expected.numpy(), atol=1e-5)
 
 
+def test_a_module_without_norm_layers_gets_virtual_ones(tmp_path: Path) -> None:
+    """They are no parameters of the module, whose own biases stay what they are."""
+    torch.manual_seed(3)
+    module = modules.Plain().eval()
+    bundle = modules.compile_small(module, tmp_path / "bundle")
+    layers = bundle.manifest.norm_layers
+    assert [(layer.kind, layer.name) for layer in layers] == [("channel", "conv"), ("channel", "mix")]
+    assert not {slot.name for slot in bundle.manifest.slots if slot.kind.startswith("norm_")} & set(
+        module.state_dict()
+    )
+    base, layer = bundle.base_slots(), layers[1]
+    values = {
+        layer.bias: base[layer.bias] + np.float32(0.2),
+        layer.scale: base[layer.scale] * np.float32(1.5),
+    }
+    with torch.no_grad():  # scaled about its mean, then shifted
+        mean = torch.from_numpy(base[layer.mean])
+        module.mix.weight.mul_(1.5)
+        module.mix.bias.mul_(1.5).sub_(0.5 * mean).add_(0.2)  # type: ignore[union-attr]
+        logits, _ = module(torch.from_numpy(inputs()))
+    actual = run(bundle.fast_model(bundle.artifact("onnxruntime"), values), inputs())["logits"]
+    np.testing.assert_allclose(actual, logits.numpy(), atol=1e-4)
+
+
 def test_functional_norms_are_passed_over(tmp_path: Path) -> None:
     bundle = modules.compile_small(modules.Functional(), tmp_path / "bundle")
     assert [layer.name for layer in bundle.manifest.norm_layers] == ["norm1", "norm2"]
