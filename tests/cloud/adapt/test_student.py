@@ -11,7 +11,8 @@ import torch
 
 from edgeadapt.bundle import Bundle, Slot
 from edgeadapt.errors import ConfigError
-from edgeadapt.normstats import Moments, NormEstimator, StatisticsConfig
+from edgeadapt.normstats import NormEstimator, StatisticsConfig
+from edgeadapt.tensors import FloatArray
 from edgeadapt_cloud.adapt.student import BATCH, Statistics, Student, batch_statistics
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_models.compile import tiny_images, tiny_module
@@ -68,9 +69,11 @@ def test_settling_is_the_fixed_point_of_a_devices_running_averages(
 ) -> None:
     images = as_tensor(domain[0][:200])
     start = student.statistics()
-    estimator = NormEstimator(start.mean.numpy(), start.var.numpy(), StatisticsConfig(window_frames=400))
+    config = StatisticsConfig(window_frames=400, diversity_guard=False)
+    estimator = NormEstimator(start.mean.numpy(), start.var.numpy(), config, 10)
+    labels = np.arange(len(images)) % 10
     for _ in range(60):
-        estimator.update(_moments(student, images))
+        estimator.update(*_moments(student, images), labels)
         student.set_statistics(Statistics(torch.from_numpy(estimator.mean), torch.from_numpy(estimator.var)))
     student.load({})
     settled = student.settle(images)
@@ -146,8 +149,8 @@ def test_a_last_batch_of_one_is_predicted_with_the_batch_before(ranks_bundle: Bu
     torch.testing.assert_close(student.probabilities(images)[-1:], student.probabilities(images[-1:]))
 
 
-def _moments(student: Student, images: torch.Tensor) -> Moments:
-    """What the probe graph returns: moments of every norm layer's input under the present statistics."""
+def _moments(student: Student, images: torch.Tensor) -> tuple[FloatArray, FloatArray]:
+    """What the probe graph returns: [N, P] moments of the norm layers' inputs under the present statistics."""
     seen: list[torch.Tensor] = []
     hooks = [
         student.network.get_submodule(name).register_forward_pre_hook(
@@ -160,4 +163,4 @@ def _moments(student: Student, images: torch.Tensor) -> Moments:
         hook.remove()
     mean = torch.cat([x.mean(dim=(2, 3)) for x in seen], dim=1).numpy()
     square = torch.cat([(x * x).mean(dim=(2, 3)) for x in seen], dim=1).numpy()
-    return Moments.of(mean, square)
+    return mean, square
