@@ -150,7 +150,7 @@ def test_a_last_batch_of_one_is_predicted_with_the_batch_before(ranks_bundle: Bu
 
 
 def _moments(student: Student, images: torch.Tensor) -> tuple[FloatArray, FloatArray]:
-    """What the probe graph returns: [N, P] moments of the norm layers' inputs under the present statistics."""
+    """What the probe graph returns: [N, P] moments under the present statistics."""
     seen: list[torch.Tensor] = []
     hooks = [
         student.network.get_submodule(name).register_forward_pre_hook(
