@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.compile.runtime import to_input
 from edgeadapt_models.data import load
-from edgeadapt_models.zoo import InputSpec, create
+from edgeadapt_models.zoo import InputSpec, create, structures
 from edgeadapt_models.zoo.structures import StructureSpec, structure
 
 DATASET = "fashion-mnist"
@@ -75,7 +75,10 @@ class Pictures:
 
 
 def pictures(side: int, count: int, *, split: str) -> Pictures:
-    """The first images of a split of the demo's data set, enlarged to `side`, in three channels."""
+    """The first images of a split of the demo's data set, enlarged to `side`, each in colours of its own.
+
+    Grey on black would leave channels of a deep network all but constant, which no trained one has.
+    """
     data = load(DATASET)
     images, labels = (
         (data.train_images, data.train_labels) if split == "train" else (data.test_images, data.test_labels)
@@ -84,8 +87,11 @@ def pictures(side: int, count: int, *, split: str) -> Pictures:
         np.asarray(Image.fromarray(image[..., 0]).resize((side, side), Image.Resampling.BILINEAR))
         for image in images[:count]
     ]
-    three = np.repeat(np.stack(enlarged)[..., None], 3, axis=3)
-    return Pictures(three, labels[:count], data.classes)
+    rng = np.random.default_rng(_SEED)
+    dark = rng.uniform(0.0, 90.0, (count, 1, 1, 3))
+    bright = rng.uniform(150.0, 255.0, (count, 1, 1, 3))
+    coloured = dark + (bright - dark) * np.stack(enlarged)[..., None] / 255.0
+    return Pictures(coloured.astype(np.uint8), labels[:count], data.classes)
 
 
 def build(wanted: Network, source: Pictures) -> nn.Module:
@@ -105,7 +111,7 @@ def _bare(wanted: Network, classes: int) -> nn.Module:
     if not wanted.large:
         spec = InputSpec(3, wanted.side, wanted.side, classes, mean=(0.5,) * 3, std=(0.25,) * 3)
         return create(wanted.name, spec)
-    return structure(wanted.name).make(StructureSpec((3, wanted.side, wanted.side), classes))
+    return structures.build(structure(wanted.name), StructureSpec((3, wanted.side, wanted.side), classes))
 
 
 @torch.no_grad()
