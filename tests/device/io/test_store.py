@@ -11,6 +11,7 @@ from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import TransportError
 from edgeadapt_device.core.state import BankRecord, DeviceState, TrialRecord
 from edgeadapt_device.io.store import GenerationStore
+from tests.device import disk
 
 PATCHES = {sha256_hex(data): data for data in (b"one", b"two", b"three")}
 ONE, TWO, THREE = PATCHES
@@ -97,8 +98,10 @@ def test_a_state_of_another_format_is_not_used(tmp_path: Path) -> None:
 
 def test_a_disk_that_refuses_is_a_transport_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(TransportError):
-        GenerationStore(tmp_path / "file").commit(state(), {})
+    with pytest.raises(TransportError, match="cannot be written"):
+        GenerationStore(tmp_path / "file" / "generation").commit(state(), {})
+    with disk.full(10), pytest.raises(TransportError, match="File too large"):
+        GenerationStore(tmp_path / "generation").commit(state(), {})
 
 
 def test_a_file_system_without_links_keeps_the_state_before_all_the_same(
