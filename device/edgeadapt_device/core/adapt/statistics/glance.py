@@ -54,6 +54,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._window: deque[Sequence[float]] = deque()
+        self._sums: list[float] = []
         self._mean: list[float] = []
         self._var: list[float] = []
         self._usual = _USUAL
@@ -70,18 +71,20 @@ class Watch:
 
         Features that are not finite are ignored.
         """
-        if not all(map(math.isfinite, features)):
+        if not math.isfinite(sum(features)):
             return False
-        self._window.append(features)
-        if len(self._window) <= _WINDOW:
+        window = self._window
+        window.append(features)
+        if len(window) <= _WINDOW:
+            if len(window) == _WINDOW:
+                self._sums = [sum(values) for values in zip(*window, strict=True)]
             return False
-        self._learn(self._window.popleft())
+        deviation = self._slide(window.popleft(), features)
         if self._count < _FIRST:
             return False
         if self._quiet:
             self._quiet -= 1
             return False
-        deviation = self._deviation()
         most = _THRESHOLD**2 * max(self._usual / _USUAL, 1.0)
         # A jump is not what is usual: it counts as the largest deviation that is none.
         self._usual += (min(deviation, most) - self._usual) / _MEMORY
@@ -90,23 +93,24 @@ class Watch:
         self._quiet = _WINDOW
         return True
 
-    def _deviation(self) -> float:
-        """Square of the window's largest deviation, in standard errors."""
-        worst = 0.0
-        for sums, mean, var in zip(
-            map(sum, zip(*self._window, strict=True)), self._mean, self._var, strict=True
-        ):
-            worst = max(worst, (sums / _WINDOW - mean) ** 2 / (var / _WINDOW + _SMALL))
-        return worst
+    def _slide(self, old: Sequence[float], new: Sequence[float]) -> float:
+        """Move the window on by one frame, and learn from the one that leaves it.
 
-    def _learn(self, features: Sequence[float]) -> None:
-        """Mean and variance of what left the window, over the last `_MEMORY` glances or so."""
+        Mean and variance are over the last `_MEMORY` glances or so.
+
+        Returns:
+            Square of the window's largest deviation from that mean, in standard errors.
+        """
         self._count += 1
         if self._count == 1:
-            self._mean, self._var = list(features), [0.0] * len(features)
-            return
+            self._mean, self._var = list(old), [0.0] * len(old)
         share = 1.0 / min(self._count, _MEMORY)
-        for i, value in enumerate(features):
-            step = value - self._mean[i]
-            self._mean[i] += share * step
-            self._var[i] += share * (step * step * (1.0 - share) - self._var[i])
+        sums, means, variances, worst = self._sums, self._mean, self._var, 0.0
+        for i, value in enumerate(old):
+            step = value - means[i]
+            mean = means[i] = means[i] + share * step
+            var = variances[i] = variances[i] + share * (step * step * (1.0 - share) - variances[i])
+            total = sums[i] = sums[i] + new[i] - value
+            distance = total / _WINDOW - mean
+            worst = max(worst, distance * distance / (var / _WINDOW + _SMALL))
+        return worst
