@@ -37,7 +37,10 @@ def test_brokers_are_told_apart_by_fleet_and_by_tls() -> None:
     ):
         plain = search("farm", secure=False, interfaces=LOOPBACK, patience_s=5.0)
         secure = search("farm", secure=True, interfaces=LOOPBACK, patience_s=5.0)
-        nobody = search("moon", secure=False, interfaces=LOOPBACK, patience_s=1.0)
+        for patience_s in (1.0, 4.0, 10.0):  # a busy machine answers late
+            nobody = search("moon", secure=False, interfaces=LOOPBACK, patience_s=patience_s)
+            if len(nobody.others) == 3:
+                break
     assert plain.own == (Announced("farm-broker", "farm", ("127.0.0.1", "::1"), 1885),)
     assert [each.name for each in secure.own] == ["secure-broker"]
     assert nobody.own == ()
