@@ -75,6 +75,7 @@ class LocalDevice:
             state=state,
             envelopes=envelopes,
             pending=outbox.pending(),
+            failed_starts=store.failed_starts() if store is not None else 0,
         )
         self._builds: list[tuple[int, SlotValues]] = []
         self._performer = Performer(

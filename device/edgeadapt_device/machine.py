@@ -136,6 +136,7 @@ class Machine:
             state=state,
             envelopes=envelopes,
             pending=outbox.pending(),
+            failed_starts=store.failed_starts(),
         )
         self._builder = Builder(self._engine, self.post, self.post)
         stack.callback(self._builder.stop, _BUILDER_STOP_S)

@@ -36,6 +36,9 @@ class StatePort(Protocol):
     def commit(self, state: DeviceState, envelopes: Mapping[str, bytes]) -> None:
         """Replace what is stored, atomically; raises TransportError when it cannot."""
 
+    def count_starts(self, failed: int) -> None:
+        """Make durable how many starts in a row have failed; raises TransportError when it cannot."""
+
 
 class Performer:
     """Holds the sessions and performs effects.
@@ -128,6 +131,9 @@ class Performer:
             case fx.CommitState(state, envelopes):
                 if self._store is not None:
                     self._store.commit(state, envelopes)
+            case fx.CountStarts(failed):
+                if self._store is not None:
+                    self._store.count_starts(failed)
             case fx.Log(text):
                 self._on_log(text)
 

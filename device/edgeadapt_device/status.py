@@ -68,6 +68,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         refusals: the last refused patches, with reasons.
         quarantined: messages that were not ours.
         updates: re-estimations of the norm statistics.
+        recovered: why the base runs in place of what ran before; "" when it does not.
         builds: generations that were asked for.
         storage_errors: writes that failed (full, read-only or broken disk).
         storage_error_age_s: since the last of them; -1 for none.
@@ -121,6 +122,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     refusals: tuple[str, ...] = ()
     quarantined: int = 0
     updates: int = 0
+    recovered: str = ""
     builds: int = 0
     storage_errors: int = 0
     storage_error_age_s: float = -1.0

@@ -21,7 +21,9 @@ _BLANK = np.zeros((28, 28, 1), np.uint8)
 class Bench:
     """A core whose builds succeed or fail as told; no model runs."""
 
-    def __init__(self, bundle: Bundle, committed: CommitState | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, committed: CommitState | None = None, *, failed_starts: int = 0
+    ) -> None:
         self.bundle = bundle
         self.now = Instant(0.0, rig.START_S)
         trusted = TrustedKeys([rig.KEY.public_key().public_bytes_raw()])
@@ -33,6 +35,7 @@ class Bench:
             outbox="o",
             state=committed.state if committed is not None else None,
             envelopes=committed.envelopes if committed is not None else {},
+            failed_starts=failed_starts,
         )
         self.effects: list[Effect] = self.core.start(self.now)
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
-from edgeadapt.patch import PatchHeader, seal
+from edgeadapt.patch import Patch, PatchHeader, TrustedKeys, open_envelope, seal
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Ack, AnyMessage, Assign, Outcome, Sample, SignatureReport, decode, encode, topics
 from edgeadapt_device.config import (
@@ -83,6 +83,11 @@ def norm_values(bundle: Bundle) -> dict[str, FloatArray]:
 def sealed(bundle: Bundle, values: dict[str, FloatArray], **changes: Any) -> bytes:
     """A signed envelope."""
     return seal(header(bundle, **changes), values, NO_SIGNATURE, KEY)
+
+
+def opened(envelope: bytes) -> Patch:
+    """What is in a sealed envelope."""
+    return open_envelope(envelope, TrustedKeys([KEY.public_key().public_bytes_raw()]))
 
 
 class Rig:

@@ -27,6 +27,7 @@ from edgeadapt_device.core.downlink.orders import Downlink
 from edgeadapt_device.core.effects import (
     BuildGeneration,
     CommitState,
+    CountStarts,
     Effect,
     Log,
     Predicted,
@@ -43,6 +44,8 @@ from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.core.view import CoreView, FramePlan
 
 _LATENCY_SHARE = 0.02
+# Frames after which a start has not failed.
+_PROVEN_FRAMES = 50
 
 
 class DeviceCore:
@@ -59,15 +62,20 @@ class DeviceCore:
         state: DeviceState | None = None,
         envelopes: Mapping[str, bytes] | None = None,
         pending: tuple[PendingRow, ...] = (),
+        failed_starts: int = 0,
     ) -> None:
         """Go on from `state` (and the envelopes it names), or start fresh.
 
         Args:
             outbox: id of the outbox file; acknowledgements for another one are ignored.
             pending: rows that an earlier process left in the outbox.
+            failed_starts: starts in a row that did not come to score frames, as it was made durable.
         """
         self._bundle, self._config, self._rng = bundle, config, rng
-        restored = restore(bundle, config, trusted, state, envelopes or {}, rng=rng)
+        self._failed_starts = failed_starts
+        restored = restore(
+            bundle, config, trusted, state, envelopes or {}, rng=rng, failed_starts=failed_starts
+        )
         self._restored = restored
         self.epoch = restored.epoch
         self.adaptation: Adaptation = restored.adaptation
@@ -88,7 +96,10 @@ class DeviceCore:
         self._commit_due_s: float | None = None
 
     def start(self, now: Instant) -> list[Effect]:
-        """First effects: build what ran before, and report a trial that was cut off."""
+        """First effects: build what ran before, and report what did not survive the last process.
+
+        A build may end the process: that it begins is durable first, and so is what it is for.
+        """
         rate, saved = self._restored.told.budget_bytes_per_hour, self._restored.budget
         if rate is not None:
             self._uploads.budget.set_rate(rate, now)
@@ -96,11 +107,11 @@ class DeviceCore:
             self._uploads.budget.restore(saved, now)
         self._metric_due_s = now.mono_s + self._config.output.metric_every_s
         self._commit_due_s = now.mono_s + self._config.output.commit_every_s
-        effects = self.adaptation.start(self._restored.running)
+        effects: list[Effect] = [CountStarts(self._failed_starts + 1)]
         effects += [Log(note) for note in self._restored.notes]
-        if self._restored.cut_off is not None:
-            effects.append(StoreMessage(self._restored.cut_off))
-        return [*effects, self.commit()]
+        effects += [StoreMessage(outcome) for outcome in self._restored.outcomes]
+        builds = self.adaptation.start(self._restored.running)
+        return [*effects, self.commit(), *builds]
 
     def plan(self) -> FramePlan:
         """How to score the next frame; raises RuntimeError before the first generation is ready."""
@@ -168,13 +179,14 @@ class DeviceCore:
         probabilities, uncertainty = softmax_and_entropy(event.logits)
         label = int(probabilities.argmax())
         self._frames += 1
+        proven: list[Effect] = [CountStarts(0)] if self._frames == _PROVEN_FRAMES else []
         self._last_index = event.index + 1
         self._latency_ms += _LATENCY_SHARE * (event.latency_ms - self._latency_ms)
         adaptation = self.adaptation
         segment = adaptation.tracker.segment
         # The frame that ends a trial was still scored by what was on trial.
         generation = self._name(adaptation.switching.generations.patch_of(event.token))
-        effects = adaptation.on_frame(event, label, uncertainty, now)
+        effects = proven + adaptation.on_frame(event, label, uncertainty, now)
         if adaptation.tracker.segment != segment:
             self._uploads.new_segment()
             segment = adaptation.tracker.segment
@@ -262,8 +274,12 @@ class DeviceCore:
         return PublishNow(topic, encode(message), False, 0)
 
     def stop(self) -> list[Effect]:
-        """Last effects of a process that ends on purpose: leave a trial without a verdict, and commit."""
-        return [*self.adaptation.stop(), self.commit()]
+        """Last effects of a process that ends on purpose: leave a trial without a verdict, and commit.
+
+        Such a start has not failed, unless there was a session and it could not score a single frame.
+        """
+        clean: list[Effect] = [] if self.ready and not self._frames else [CountStarts(0)]
+        return [*self.adaptation.stop(), self.commit(), *clean]
 
     def commit(self) -> Effect:
         """The effect that makes the present state durable."""
@@ -298,6 +314,7 @@ class DeviceCore:
             refusals=tuple(self._downlink.refusals),
             quarantined=self._downlink.quarantined,
             updates=adaptation.statistics.updates,
+            recovered=self._restored.recovered,
             latency_ms=self._latency_ms,
             output_trouble=self._outputs.trouble,
         )

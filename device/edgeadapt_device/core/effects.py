@@ -120,6 +120,13 @@ class CommitState:
 
 
 @dataclass(frozen=True, slots=True)
+class CountStarts:
+    """Make durable how many starts in a row have failed, should this one come to nothing; 0: it has not."""
+
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """Something a person may want to know."""
 
@@ -139,5 +146,6 @@ Effect = (
     | Subscribe
     | Unsubscribe
     | CommitState
+    | CountStarts
     | Log
 )

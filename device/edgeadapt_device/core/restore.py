@@ -28,10 +28,17 @@ from edgeadapt_device.core.downlink.intake import artifact_that_runs, is_sound
 from edgeadapt_device.core.downlink.told import Told
 from edgeadapt_device.core.state import BankRecord, BudgetRecord, DeviceState, TrialRecord
 
+#: After so many starts in a row that did not come to score frames, what ran is not tried again.
+MOST_FAILED_STARTS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a core starts from; `notes` tell a person what could not be taken over."""
+    """What a core starts from.
+
+    `outcomes` tell the cloud, and `notes` a person, what was not taken over; `recovered` says that, and
+    why, the base runs in place of what ran before.
+    """
 
     adaptation: Adaptation
     running: Running
@@ -39,8 +46,9 @@ class Restored:
     frames: int
     told: Told
     budget: BudgetRecord | None
-    cut_off: Outcome | None
+    outcomes: tuple[Outcome, ...]
     notes: tuple[str, ...]
+    recovered: str = ""
 
 
 def restore(
@@ -51,21 +59,21 @@ def restore(
     envelopes: Mapping[str, bytes],
     *,
     rng: np.random.Generator,
+    failed_starts: int = 0,
 ) -> Restored:
     """Rebuild the parts of a core; a state of another bundle keeps only its epoch and segment."""
     bank = PatchBank(bundle.calibration, config.domains.bank_bytes)
-    source: Statistics = (bundle.calibration.norm_mean, bundle.calibration.norm_var)
     if state is None or state.bundle != bundle.digest:
         segment, epoch = (state.segment + 1, state.epoch + 1) if state is not None else (0, 1)
         notes = ("the bundle has changed: starting from its base",) if state is not None else ()
         adaptation = Adaptation(bundle, config, bank, segment, None, rng=rng)
-        return Restored(adaptation, Running(None, source), epoch, 0, Told(), None, None, notes)
-    notes_list: list[str] = []
+        return Restored(adaptation, adaptation.switching.base, epoch, 0, Told(), None, (), notes)
+    found: list[str] = []
+    runs = artifact_that_runs(bundle, config.engine)
     # A patch cut off on trial is not taken back: it would push out the one of its cohort that ran before it.
     tried = state.trial.digest if state.trial is not None else None
-    runs = artifact_that_runs(bundle, config.engine)
     for record in (r for r in state.bank if r.digest != tried):
-        entry = _entry(bundle, runs, trusted, record, envelopes.get(record.digest), notes_list)
+        entry = _entry(bundle, runs, trusted, record, envelopes.get(record.digest), found)
         if entry is not None:
             bank.restore(entry)
     reference = _vector(state.reference, len(bundle.calibration.signature_mean))
@@ -73,30 +81,55 @@ def restore(
     adaptation = Adaptation(bundle, config, bank, state.segment, signature, rng=rng)
     adaptation.patches.blocked.extend(state.blocked)
     adaptation.patches.told = any(a.segment == state.segment for a in state.assignments)
-    cut_off = outcomes.of_cut_off(state.trial) if state.trial is not None else None
+    reports: list[Outcome] = []
     if state.trial is not None:
+        reports.append(outcomes.of_cut_off(state.trial))
         adaptation.patches.block(state.trial.digest, _values(trusted, envelopes.get(state.trial.digest)))
-    entry = bank.by_digest(state.patch) if state.patch else None
-    if state.patch and entry is None:
-        notes_list.append("the running patch could not be restored: starting from the base")
-        running = Running(None, source)
-    else:
-        running = Running(entry, _statistics(bundle, state.mean, state.var) or source)
+    running = _running(bundle, adaptation, state, found)
+    recovered = ""
+    if failed_starts >= MOST_FAILED_STARTS:
+        recovered = f"{failed_starts} starts in a row did not come to score frames"
+        found.append(f"{recovered}: starting from the base, without own statistics")
+        reports += _give_up(adaptation, running, recovered)
+        running = adaptation.switching.base
     return Restored(
         adaptation,
         running,
         state.epoch + 1,
         state.frames,
-        Told(
-            serials=state.serials,
-            assignments=tuple(a for a in state.assignments if is_sound(a.cohort, a.segment)),
-            blocked=tuple(adaptation.patches.blocked),
-            budget_bytes_per_hour=state.budget_bytes_per_hour,
-            commands=state.commands,
-        ),
+        _told(state, adaptation),
         state.budget,
-        cut_off,
-        tuple(notes_list),
+        tuple(reports),
+        tuple(found),
+        recovered,
+    )
+
+
+def _running(bundle: Bundle, adaptation: Adaptation, state: DeviceState, notes: list[str]) -> Running:
+    """What ran before, or the base where that is lost."""
+    base, entry = adaptation.switching.base, adaptation.patches.bank.by_digest(state.patch)
+    if state.patch and entry is None:
+        notes.append("the running patch could not be restored: starting from the base")
+        return base
+    return Running(entry, _statistics(bundle, state.mean, state.var) or base.statistics)
+
+
+def _give_up(adaptation: Adaptation, running: Running, reason: str) -> list[Outcome]:
+    """What ran may be what ends the process: it does not run again."""
+    entry = running.entry
+    if entry is None or not entry.patch.values:
+        return []
+    adaptation.patches.block(entry.patch.digest, entry.patch.values)
+    return [outcomes.of_rollback(entry, reason)]
+
+
+def _told(state: DeviceState, adaptation: Adaptation) -> Told:
+    return Told(
+        serials=state.serials,
+        assignments=tuple(a for a in state.assignments if is_sound(a.cohort, a.segment)),
+        blocked=tuple(adaptation.patches.blocked),
+        budget_bytes_per_hour=state.budget_bytes_per_hour,
+        commands=state.commands,
     )
 
 

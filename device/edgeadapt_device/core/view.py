@@ -43,5 +43,6 @@ class CoreView:
     refusals: tuple[str, ...]
     quarantined: int
     updates: int
+    recovered: str
     latency_ms: float
     output_trouble: str

@@ -79,6 +79,8 @@ def _faults(status: DeviceStatus) -> tuple[str, ...]:
     reasons = []
     if status.trouble and not status.connected:
         reasons.append(status.trouble)
+    if status.recovered:
+        reasons.append(f"the base runs in place of what ran before: {status.recovered}")
     if status.output_trouble:
         reasons.append(f"{status.output_trouble}: compile the model without its last activation")
     if status.source_trouble and status.source not in _SOURCE_FAULTS:

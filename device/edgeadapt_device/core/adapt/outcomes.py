@@ -46,7 +46,7 @@ def of_blocked(entry: BankEntry) -> Outcome:
 
 
 def of_rollback(entry: BankEntry, reason: str) -> Outcome:
-    """A patch that ran, and was taken back by somebody at the device."""
+    """A patch that ran here, and was taken back for another reason than the evidence of a trial."""
     header = entry.patch.header
     return _outcome(header.cohort, header.serial, entry.patch.digest, "reverted", reason)
 
