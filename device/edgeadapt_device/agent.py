@@ -113,7 +113,9 @@ class Agent:
             self.bundle, self.config, reporter, on_predicted=self._answers.append, posted=self._wake.set
         )
         with ExitStack() as stack:
-            stack.enter_context(StateLock(state_dir))
+            lock = stack.enter_context(StateLock(state_dir))
+            if lock.trouble:
+                reporter.tell(lock.trouble)
             reporter.serve(self.config.http, stack)
             state = self._machine.open(stack)
             self._index = state.frames if state is not None else 0

@@ -89,9 +89,11 @@ class Daemon:
         Raises:
             ConfigError: another process uses the state folder, or a file there is another's.
             BundleError: not even the base model can be run.
-            TransportError: the disk refuses at the start, or the runtime refuses frame after frame.
+            TransportError: a folder cannot be used, or the runtime refuses frame after frame.
         """
-        with StateLock(self._state_dir):
+        with StateLock(self._state_dir) as lock:
+            if lock.trouble:
+                self._reporter.tell(lock.trouble)
             with ExitStack() as stack:
                 self._reporter.serve(self._config.http, stack)
                 stack.callback(self._close_feed)
@@ -116,6 +118,8 @@ class Daemon:
         named = self._config.source.kind in ("folder", "watch")
         predictions = PredictionLog(Path(self._config.output.predictions), named=named)
         stack.callback(self._machine.close_quietly, predictions.close)
+        if predictions.trouble:
+            self._reporter.tell(predictions.trouble)
         return predictions
 
     def _first_frame(self, state: DeviceState | None) -> int:

@@ -40,6 +40,7 @@ class Watched:
     builder: Builder
     link: Link
     source: Callable[[], SourceReport] | None = None
+    storage: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Looker:
             reverts=watched.performer.reverts,
             builds=watched.builder.builds,
             storage_errors=errors,
+            storage_trouble=watched.storage(),
             storage_error_age_s=self._storage_age_s(errors, now),
             broker=link.where,
             trouble=link.trouble,

@@ -33,6 +33,7 @@ from edgeadapt_device.io.engines import Session, open_engine
 from edgeadapt_device.io.link import Link, NoLink
 from edgeadapt_device.io.samples import check_encodable
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
+from edgeadapt_device.io.standby import StandbyOutbox
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.limits import burst_warning
 from edgeadapt_device.look import Watched
@@ -114,15 +115,16 @@ class Machine:
 
         Raises:
             ConfigError: a file in the state folder is another's, or the broker's settings cannot be used.
-            TransportError: the disk refuses.
+            TransportError: the state folder cannot be used, and not because the disk is full or read-only.
         """
-        outbox = SqliteOutbox(
+        outbox = self._outbox = StandbyOutbox(
             self._state_dir / "outbox.sqlite",
+            self._open_outbox,
             max_bytes=self.config.delivery.outbox_bytes,
-            durability=self.config.delivery.durability,
-            report=self._reporter.tell,
         )
         stack.callback(self.close_quietly, outbox.close)
+        if outbox.trouble:
+            self._reporter.tell(outbox.trouble)
         store = GenerationStore(self._state_dir / "generation")
         state, envelopes = store.load()
         for note in store.notes:
@@ -160,8 +162,17 @@ class Machine:
             self._builder,
             link,
             self._source,
+            lambda: outbox.trouble,
         )
         return state
+
+    def _open_outbox(self) -> SqliteOutbox:
+        return SqliteOutbox(
+            self._state_dir / "outbox.sqlite",
+            max_bytes=self.config.delivery.outbox_bytes,
+            durability=self.config.delivery.durability,
+            report=self._reporter.tell,
+        )
 
     def _open_link(self, stack: ExitStack) -> Link:
         if not self.config.mqtt.enabled:
@@ -224,6 +235,10 @@ class Machine:
         deadline = self.core.next_deadline()
         if deadline is not None and deadline <= moment.mono_s:
             self._performer.handle(ev.Tick(), moment)
+        if self._outbox.recover(moment.mono_s):
+            self._reporter.tell("the outbox is on the disk again")
+            changed = ev.OutboxChanged(self._outbox.outbox_id, self._outbox.pending())
+            self._performer.handle(changed, moment)
         self._desk.tend(self.core, self._performer.handle, moment)
         self._reporter.write_if_due(self.watched, moment)
 

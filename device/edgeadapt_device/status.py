@@ -71,6 +71,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         recovered: why the base runs in place of what ran before; "" when it does not.
         builds: generations that were asked for.
         storage_errors: writes that failed (full, read-only or broken disk).
+        storage_trouble: what is kept in memory because the disk refuses it, and why; "" for nothing.
         storage_error_age_s: since the last of them; -1 for none.
         http: address of /healthz and /metrics, "" for none.
         http_trouble: why there is none, "" when there is one or none is wanted.
@@ -125,6 +126,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     recovered: str = ""
     builds: int = 0
     storage_errors: int = 0
+    storage_trouble: str = ""
     storage_error_age_s: float = -1.0
     http: str = ""
     http_trouble: str = ""

@@ -39,7 +39,7 @@ from edgeadapt_device.core.outputs import OutputWatch
 from edgeadapt_device.core.restore import restore, snapshot
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.core.steps import ClockSteps
-from edgeadapt_device.core.uplink.delivery import PendingRow
+from edgeadapt_device.core.uplink.rows import PendingRow
 from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.core.view import CoreView, FramePlan
 
@@ -169,6 +169,9 @@ class DeviceCore:
                 return self._uploads.dropped(sequences)
             case ev.Rollback(reason):
                 return self.adaptation.patches.roll_back(reason)
+            case ev.OutboxChanged(outbox, pending):
+                self._uploads.change_outbox(outbox, pending)
+                return []
             case ev.Tick():
                 return self._on_tick(now)
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeadapt.tensors import FloatArray
+from edgeadapt_device.core.uplink.rows import PendingRow
 
 # A frame or a batch of them: uint8 [..., H, W, C] for a model of pictures, else float32 [..., *its shape].
 Image = npt.NDArray[np.uint8 | np.float32]
@@ -118,6 +119,14 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxChanged:
+    """Messages are kept elsewhere from now on: another outbox, with what waits in it."""
+
+    outbox: str
+    pending: tuple[PendingRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing happened, but a deadline is due."""
 
@@ -132,6 +141,7 @@ Event = (
     | Stored
     | NotStored
     | Dropped
+    | OutboxChanged
     | Rollback
     | Tick
 )

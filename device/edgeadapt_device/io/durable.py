@@ -8,10 +8,14 @@ What the steps mean is decided by their callers; failures are OSErrors.
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+#: What a disk says that takes nothing more, for now: read-only, full, over a quota, broken.
+FULL = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _TEMPORARY = ".tmp"
 
 
@@ -56,6 +60,27 @@ class Disk:
     def make_folder(self, folder: Path) -> None:
         """Make a folder whose parent is there."""
         folder.mkdir(exist_ok=True)
+
+
+def is_full(error: BaseException | None, path: Path) -> bool:
+    """True when the disk under `path` takes nothing more for now: what failed with `error` may go later.
+
+    SQLite says only in words that a disk is full, and of a read-only one that a file cannot be opened.
+    """
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    if isinstance(error, sqlite3.OperationalError):
+        text = str(error)
+        return "is full" in text or "disk I/O error" in text or _is_read_only(path)
+    return False
+
+
+def _is_read_only(path: Path) -> bool:
+    place = next((part for part in (path, *path.parents) if part.exists()), path)
+    try:
+        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def write(disk: Disk, path: Path, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """One process per state folder: two would overwrite each other's outbox, generation and predictions.
 
 The lock is the kernel's (`flock`), so it ends with its process however that ends, and no file has to be
-cleaned up. It is also how another process tells whether the device runs.
+cleaned up. It is also how another process tells whether the device runs. A disk that is full or read-only
+does not keep the device from starting: where it has no lock file and takes none, there is no lock.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgeadapt.errors import ConfigError, TransportError
+from edgeadapt_device.io.durable import FULL
 
 LOCK_NAME = "lock"
 # Whoever only looks (`is_locked`) holds the file for a moment.
@@ -22,11 +24,16 @@ _PAUSE_S = 0.02
 
 
 class StateLock:
-    """Holds `lock` in a state folder, with the holder's process id in it, while in the context."""
+    """Holds `lock` in a state folder, with the holder's process id in it, while in the context.
+
+    Attributes:
+        trouble: why there is no lock, "" when there is one.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / LOCK_NAME
         self._file = -1
+        self.trouble = ""
 
     def __enter__(self) -> StateLock:
         """Take the lock.
@@ -36,12 +43,14 @@ class StateLock:
             TransportError: the file cannot be made or locked.
         """
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._open()
             self._take()
         except OSError as error:
             self._release()
-            raise TransportError(f"{self._path}: cannot be locked: {error}") from error
+            if error.errno not in FULL:
+                raise TransportError(f"{self._path}: cannot be locked: {error}") from error
+            self.trouble = f"{self._path}: nothing keeps a second device off this folder: {error.strerror}"
+            return self
         except ConfigError:
             self._release()
             raise
@@ -50,6 +59,16 @@ class StateLock:
             os.ftruncate(self._file, 0)
             os.write(self._file, f"{os.getpid()}\n".encode())
         return self
+
+    def _open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            if error.errno not in FULL or not self._path.is_file():
+                raise
+            # One that is there can be locked on a read-only disk as well.
+            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def _take(self) -> None:
         deadline_s = time.monotonic() + _PATIENCE_S

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from edgeadapt.wire import Outcome, Sample, SignatureReport, encode
-from edgeadapt_device.core.uplink.delivery import PendingRow
+from edgeadapt_device.core.uplink.rows import PendingRow
 
 Storable = Sample | SignatureReport | Outcome
 

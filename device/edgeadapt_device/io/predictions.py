@@ -2,17 +2,21 @@
 
 One header, one line per frame; a line that was cut off half-way is removed when the file is opened
 again. Where frames are files, the last column names them. Rows are buffered for a fifth of a second at
-most, as counted by the times that are passed in. A disk that refuses is tried again now and then; until
-then rows are kept, up to a bound, and not one of them raises: the model goes on.
+most, as counted by the times that are passed in. A disk that refuses, from the start on or later, is tried
+again now and then; until then rows are kept, up to a bound, and not one of them raises: the model goes on.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.core.effects import Predicted
+from edgeadapt_device.io.durable import FULL
 
 HEADER = "frame,prediction,entropy,generation,segment,flagged"
 NAMED_HEADER = HEADER + ",file"
@@ -26,6 +30,7 @@ class PredictionLog:
 
     Attributes:
         lost_rows: rows that were given up because the disk refused for too long.
+        trouble: why there is no file yet, "" when there is one.
     """
 
     def __init__(
@@ -50,7 +55,7 @@ class PredictionLog:
 
         Raises:
             ConfigError: the file is there but holds something else.
-            TransportError: it cannot be opened or written.
+            TransportError: it cannot be opened, and not because the disk is full or read-only.
         """
         self._flush_rows, self._flush_s, self._retry_s, self._kept_rows = (
             flush_rows,
@@ -62,14 +67,31 @@ class PredictionLog:
         self._flushed_mono_s: float | None = None
         self._failed_mono_s: float | None = None
         self.lost_rows = 0
+        self.trouble = ""
+        self._path, self._header = path, NAMED_HEADER if named else HEADER
+        self._file: FileIO | None = None
+        self._last_frame: int | None = None
+        self._named = named
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._last_frame, self._named = _mend(path, NAMED_HEADER if named else HEADER)
-            # Without a buffer of Python's own, so that it is known what has reached the file.
-            self._file = path.open("ab", buffering=0)
+            self._open()
         except OSError as error:
-            raise TransportError(f"{path}: cannot be written: {error}") from error
-        self._path = path
+            if error.errno not in FULL:
+                raise TransportError(f"{path}: cannot be written: {error}") from error
+            # A disk that is full or read-only now may not always be: the first rows try again.
+            self.trouble = f"{path}: {error.strerror}: predictions wait in memory"
+            with suppress(OSError):
+                _, self._last_frame, self._named = _read(path, self._header)
+
+    def _open(self) -> FileIO:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            _, last_frame, self._named = _mend(self._path, self._header)
+            if not self._rows:
+                self._last_frame = last_frame
+            # Without a buffer of Python's own, so that it is known what has reached the file.
+            self._file = FileIO(self._path, "a")
+            self.trouble = ""
+        return self._file
 
     def last_frame(self) -> int | None:
         """The frame of the last row that was written or waits for it, None when there is none."""
@@ -117,13 +139,15 @@ class PredictionLog:
             lost = self.lost_rows + len(self._rows)
             raise TransportError(f"{self._path}: closed, and {lost} predictions are lost") from error
         finally:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
 
     def _flush(self, now_mono_s: float) -> None:
         data = b"".join(self._rows)
         try:
+            file = self._open()
             while data:
-                data = data[self._file.write(data) or 0 :]
+                data = data[file.write(data) or 0 :]
         except OSError as error:
             # A line that was cut off goes on where it was cut off.
             self._rows = data.splitlines(keepends=True)
@@ -140,34 +164,48 @@ def _quoted(name: str) -> str:
     return '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text
 
 
-def _mend(path: Path, header: str) -> tuple[int | None, bool]:
-    """Leave a header, `header` in a new file, and whole lines only; (last frame, whether rows are named)."""
+class _Found(NamedTuple):
+    """What a file holds: bytes to keep (0: a header is to be written), last frame, whether rows are named."""
+
+    size: int
+    last_frame: int | None
+    named: bool
+
+
+def _mend(path: Path, header: str) -> _Found:
+    """Leave a header, `header` in a new file, and whole lines only."""
     with path.open("ab"):
         pass
+    found = _read(path, header)
     with path.open("r+b") as file:
+        file.truncate(found.size)
+        if not found.size:
+            file.write(f"{header}\n".encode())
+    return found
+
+
+def _read(path: Path, header: str) -> _Found:
+    """Look at a file without changing it; raises ConfigError when it is no file of predictions."""
+    with path.open("rb") as file:
         head = file.readline(len(NAMED_HEADER) + 1)
         known = {f"{text}\n".encode(): text for text in (HEADER, NAMED_HEADER)}
         if head not in known:
             # An empty file, or a header that was cut off.
             if not any(line.startswith(head) for line in known):
                 raise ConfigError(f"{path} is no file of predictions: move it, or set output.predictions")
-            file.seek(0)
-            file.truncate()
-            file.write(f"{header}\n".encode())
-            return None, header == NAMED_HEADER
+            return _Found(0, None, header == NAMED_HEADER)
         named = known[head] == NAMED_HEADER
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - _TAIL_BYTES)
         file.seek(start)
         tail = file.read()
-        whole = tail.rfind(b"\n") + 1
-        if whole == 0:
-            raise ConfigError(f"{path}: its last lines are not predictions")
-        file.truncate(start + whole)
-        last = tail[:whole].splitlines()[-1]
-        if last + b"\n" == head:
-            return None, named
-        try:
-            return int(last.split(b",", 1)[0]), named
-        except ValueError as error:
-            raise ConfigError(f"{path}: its last line is no prediction: {last[:80]!r}") from error
+    whole = tail.rfind(b"\n") + 1
+    if whole == 0:
+        raise ConfigError(f"{path}: its last lines are not predictions")
+    last = tail[:whole].splitlines()[-1]
+    if last + b"\n" == head:
+        return _Found(start + whole, None, named)
+    try:
+        return _Found(start + whole, int(last.split(b",", 1)[0]), named)
+    except ValueError as error:
+        raise ConfigError(f"{path}: its last line is no prediction: {last[:80]!r}") from error

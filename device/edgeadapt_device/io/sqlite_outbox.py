@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeadapt.errors import ConfigError, TransportError
-from edgeadapt_device.core.uplink.delivery import PendingRow
+from edgeadapt_device.core.uplink.rows import PendingRow
 from edgeadapt_device.io.outbox import (
     Storable,
     StoredRow,
@@ -187,6 +187,9 @@ class SqliteOutbox:
         self._next_sequence = self._reserved = reserved
         if self._db.execute(_ODD_ROWS, (reserved,)).fetchone()[0]:
             raise _Damaged("it holds rows that cannot be ours")
+        # A read-only disk would be noticed with the first message, and that lost.
+        with self._transaction():
+            self._db.execute("UPDATE meta SET value = value WHERE key = 'reserved'")
         count, size = self._db.execute("SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM rows").fetchone()
         self._count, self._size_bytes = int(count), int(size)
 

@@ -87,6 +87,8 @@ def _faults(status: DeviceStatus) -> tuple[str, ...]:
         reasons.append(f"the source is {status.source}: {status.source_trouble}")
     if status.fallback:
         reasons.append(status.fallback)
+    if status.storage_trouble:
+        reasons.append(status.storage_trouble)
     if 0.0 <= status.storage_error_age_s <= _STORAGE_S:
         reasons.append(
             f"a write failed {status.storage_error_age_s:.0f} s ago; {status.storage_errors} so far"

@@ -16,7 +16,8 @@ from edgeadapt.wire import Ack, Command, Sample, SignatureReport, decode
 from edgeadapt_device.config import BudgetSection, DeliverySection, FlaggingSection
 from edgeadapt_device.core.effects import Publish
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
-from edgeadapt_device.core.uplink.delivery import Delivery, PendingRow
+from edgeadapt_device.core.uplink.delivery import Delivery
+from edgeadapt_device.core.uplink.rows import PendingRow
 from edgeadapt_device.io.outbox import MemoryOutbox
 from tests.device import rig
 from tests.device.rig import Rig

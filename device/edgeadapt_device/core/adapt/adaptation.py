@@ -63,7 +63,7 @@ class Adaptation:
         known = reference is not None and reference.count >= config.domains.reference_frames
         self._router.new_segment(looked=known)
         young = config.probe.young_frames
-        if not self.statistics.moves_model:
+        if not self.statistics.moves_statistics:
             # The domain's signature is all there is to learn.
             young = min(young, config.domains.reference_frames)
         channels = bundle.manifest.input.channels if bundle.manifest.input.kind == "image" else 1

@@ -19,19 +19,11 @@ from edgeadapt.clock import Instant
 from edgeadapt_device.config import DeliverySection
 from edgeadapt_device.core.effects import Publish
 from edgeadapt_device.core.uplink.budget import Budget
+from edgeadapt_device.core.uplink.rows import PendingRow
 
 # What MQTT adds to a payload within the broker's limit on packets, at most.
 _PACKET_BYTES = 256
 _MIN_WAIT_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRow:
-    """A row of the outbox that the server has not acknowledged."""
-
-    sequence: int
-    kind: str
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +80,21 @@ class Delivery:
         """Start with the rows that an earlier process left in the outbox; they may have been sent."""
         self._config = config
         self._rng = rng
-        self._urgent = _Lane(config.in_flight_reports)
-        self._samples = _Lane(config.in_flight)
-        self._late = _Lane(max(config.in_flight // 4, 1))
-        self._lanes = (self._urgent, self._samples, self._late)
-        self._rows: dict[int, _Row] = {}
         self._answers = 0
         self._blocked_until_s: float | None = None
         self._connected_mono_s = 0.0
         self._short = False
         self.connected = False
         self.max_packet_bytes = 0
+        self.restart(pending)
+
+    def restart(self, pending: tuple[PendingRow, ...]) -> None:
+        """Forget all rows, and begin with these; they may have been sent."""
+        self._urgent = _Lane(self._config.in_flight_reports)
+        self._samples = _Lane(self._config.in_flight)
+        self._late = _Lane(max(self._config.in_flight // 4, 1))
+        self._lanes = (self._urgent, self._samples, self._late)
+        self._rows: dict[int, _Row] = {}
         for row in pending:
             self.add(row, attempts=1)
 

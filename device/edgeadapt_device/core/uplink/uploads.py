@@ -18,8 +18,9 @@ from edgeadapt_device.core.effects import Effect, Forget, Log
 from edgeadapt_device.core.events import NotStored, Stored
 from edgeadapt_device.core.throttle import Throttle, and_more
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
-from edgeadapt_device.core.uplink.delivery import Delivery, PendingRow
+from edgeadapt_device.core.uplink.delivery import Delivery
 from edgeadapt_device.core.uplink.flagging import Flagger
+from edgeadapt_device.core.uplink.rows import PendingRow
 
 _ENVELOPE_BYTES = 320  # what a Sample adds to the encoded image, about
 _LOG_EVERY_S = 60.0
@@ -107,6 +108,11 @@ class Uploads:
         share = 0.05 if self._taught else 1.0
         self._taught = True
         self._sample_bytes += share * (size_bytes - self._sample_bytes)
+
+    def change_outbox(self, outbox: str, pending: tuple[PendingRow, ...]) -> None:
+        """All rows are in another outbox from here on, and their old sequences mean nothing any more."""
+        self._outbox = outbox
+        self.delivery.restart(pending)
 
     def acknowledge(self, ack: Ack) -> list[Effect]:
         """The server has rows; acknowledgements for another outbox are ignored."""

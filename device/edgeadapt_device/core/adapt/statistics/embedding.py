@@ -19,18 +19,23 @@ from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.normstats import StatisticsConfig
 from edgeadapt.tensors import FloatArray
 
+_UNIT_STEPS = 5.0
+
 
 class EmbeddingShift:
     """The running mean of one device's embeddings, under one patch at a time."""
 
     def __init__(self, bundle: Bundle, config: StatisticsConfig) -> None:
         slot = next((s for s in bundle.manifest.slots if s.kind == "embedding_shift"), None)
-        self.slot = slot.name if slot is not None and config.enabled and config.embedding_shift else ""
+        # Where layers keep statistics, those move the embedding already: with both, accuracy fell.
+        wanted = config.enabled and config.embedding_shift and not bundle.manifest.has_statistics
+        self.slot = slot.name if slot is not None and wanted else ""
         self._gain, self._every = config.embedding_gain, config.frames_per_update
         prototypes = bundle.calibration.prototypes.astype(np.float64)
         self._source = prototypes.mean(axis=0)
-        #: Length of a typical step between classes: the unit in which moves are measured.
-        self.unit = float(np.sqrt(np.mean((prototypes - self._source) ** 2))) or 1.0
+        #: The unit in which moves are measured: some typical steps between classes. A mean of embeddings
+        #: wanders further by chance than moments do, which are means over positions, too.
+        self.unit = _UNIT_STEPS * float(np.sqrt(np.mean((prototypes - self._source) ** 2))) or 1.0
         self._bounds = (slot.lower, slot.upper) if slot is not None else (0.0, 0.0)
         self._mean = BalancedMean(
             self._source,

@@ -1,0 +1,143 @@
+"""The outbox of a device whose disk may be full or read-only when it starts.
+
+While the disk refuses to open the outbox, messages are kept in memory, up to a bound. The disk is tried
+again now and then; when it opens, they move there, under its id and with new sequences. What was sent from
+memory and not yet acknowledged may so reach the server twice; nothing is lost, and what an earlier process
+left on the disk is sent then, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeadapt.errors import TransportError, WireError
+from edgeadapt.wire import Outcome, Sample, SignatureReport, decode
+from edgeadapt_device.core.uplink.rows import PendingRow
+from edgeadapt_device.io.durable import is_full
+from edgeadapt_device.io.outbox import MemoryOutbox, Outbox, Storable, StoredRow
+
+# Memory that waiting messages may take: an agent has 30 MB in all.
+_MEMORY_BYTES = 8 << 20
+_RETRY_S = 30.0
+
+
+class StandbyOutbox:
+    """`io.outbox.Outbox` on a disk, or in memory until there is one.
+
+    Attributes:
+        trouble: why messages are kept in memory, "" when they are not.
+    """
+
+    def __init__(
+        self, path: Path, open_disk: Callable[[], Outbox], *, max_bytes: int, retry_s: float = _RETRY_S
+    ) -> None:
+        """Open the outbox on the disk if that goes.
+
+        Args:
+            path: where it is.
+            open_disk: opens it; a TransportError says that the disk refuses.
+            max_bytes: payload bytes beyond which samples are dropped.
+            retry_s: pause between two attempts.
+
+        Raises:
+            TransportError: it cannot be opened, and not because the disk is full or read-only.
+        """
+        self._open_disk, self._retry_s = open_disk, retry_s
+        self._due_s: float | None = None
+        self.trouble = ""
+        self._inner: Outbox
+        try:
+            self._inner = open_disk()
+        except TransportError as error:
+            if not is_full(error.__cause__, path):
+                raise
+            self._inner = MemoryOutbox(max_bytes=min(max_bytes, _MEMORY_BYTES))
+            self.trouble = f"messages are kept in memory: {error}"
+
+    def recover(self, now_mono_s: float) -> bool:
+        """Try the disk again when it is time to; True when the outbox is another one from here on."""
+        if not self.trouble:
+            return False
+        if self._due_s is None:
+            self._due_s = now_mono_s + self._retry_s
+        if now_mono_s < self._due_s:
+            return False
+        self._due_s = now_mono_s + self._retry_s
+        try:
+            disk = self._open_disk()
+        except TransportError as error:
+            self.trouble = f"messages are kept in memory: {error}"
+            return False
+        if not self._move(disk):
+            return False
+        self._inner, self.trouble = disk, ""
+        return True
+
+    def _move(self, disk: Outbox) -> bool:
+        """Move everything over; False when the disk refuses half-way: what is there already stays there."""
+        try:
+            for row in self._inner.pending():
+                kept = self._inner.payload(row.sequence)
+                message = _storable(kept[1]) if kept is not None else None
+                if message is not None:
+                    disk.store(message)
+                self._inner.forget((row.sequence,))
+        except TransportError as error:
+            self.trouble = f"messages are kept in memory: {error}"
+            _close(disk)
+            return False
+        return True
+
+    @property
+    def outbox_id(self) -> str:
+        """Random, made with the outbox that is in use."""
+        return self._inner.outbox_id
+
+    @property
+    def size_bytes(self) -> int:
+        """Payload bytes of all rows."""
+        return self._inner.size_bytes
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self._inner)
+
+    def store(self, message: Storable) -> StoredRow:
+        """Fill in outbox and sequence, encode, and keep; raises TransportError."""
+        return self._inner.store(message)
+
+    def payload(self, sequence: int) -> tuple[str, bytes] | None:
+        """(kind, MQTT payload) of a row, None when it is gone; raises TransportError."""
+        return self._inner.payload(sequence)
+
+    def forget(self, sequences: tuple[int, ...]) -> None:
+        """Delete rows, unknown ones are ignored; raises TransportError."""
+        self._inner.forget(sequences)
+
+    def pending(self) -> tuple[PendingRow, ...]:
+        """All rows, oldest first; raises TransportError."""
+        return self._inner.pending()
+
+    def close(self) -> None:
+        """Close; messages in memory are lost with it, and the error says how many. Raises TransportError."""
+        lost = len(self._inner) if self.trouble else 0
+        self._inner.close()
+        if lost:
+            raise TransportError(f"{lost} messages that were kept in memory are lost: {self.trouble}")
+
+
+def _storable(payload: bytes) -> Storable | None:
+    try:
+        message = decode(payload)
+    except WireError:
+        return None
+    return message if isinstance(message, (Sample, SignatureReport, Outcome)) else None
+
+
+def _close(outbox: Outbox) -> None:
+    """The disk refuses anyway."""
+    try:
+        outbox.close()
+    except TransportError:
+        return
