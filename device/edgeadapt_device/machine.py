@@ -153,6 +153,7 @@ class Machine:
             device=self.config.device.name,
             on_predicted=self._on_predicted,
             on_log=self._reporter.tell,
+            retire=self._builder.retire,
         )
         self.watched = Watched(
             self.config,

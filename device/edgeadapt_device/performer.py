@@ -63,10 +63,12 @@ class Performer:
         device: str,
         on_predicted: Callable[[fx.Predicted], None],
         on_log: Callable[[str], None],
+        retire: Callable[[Session], None] = lambda session: None,
     ) -> None:
+        """Join the core to its ports; `retire` is given the sessions that nobody uses any more."""
         self._core, self._outbox, self._store, self._link = core, outbox, store, link
         self._build, self._on_predicted, self._on_log = build, on_predicted, on_log
-        self._fleet, self._device = fleet, device
+        self._fleet, self._device, self._retire = fleet, device, retire
         self.sessions: dict[int, Session] = {}
         self._events: deque[ev.Event] = deque()
         self.storage_errors = 0
@@ -112,7 +114,8 @@ class Performer:
                 # The core's next plan names the generation; its sessions are here already.
                 self.swaps.take_over(self._mono_s)
             case fx.Release(token):
-                self.sessions.pop(token, None)
+                if (session := self.sessions.pop(token, None)) is not None:
+                    self._retire(session)
             case fx.StoreSample():
                 self._keep(_sample(effect), effect.price_bytes)
             case fx.StoreMessage(message):

@@ -4,7 +4,7 @@ Whatever goes wrong in a build becomes an event: a thread that died would leave 
 answer for ever. When to build, and what to do without, is the core's business.
 
 Threads take turns at the interpreter every 5 ms, which is twenty frames of a small model: during a build they
-do so more often. Once, after the first session, what starting up has freed is given back to the system.
+do so more often. What was freed by starting up, by a build or with a session goes back to the system.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,10 @@ from edgeadapt_device.io.engines.prepare import give_back_freed
 
 # Seconds for which a thread may keep the interpreter during a build.
 _TURN_S = 0.00005
+# Seconds after the last build until what was freed goes back to the system.
+_QUIET_S = 2.0
+# Milliseconds to wait until nobody else holds a session that is retired.
+_LETTING_GO = 100
 
 Done = Callable[[GenerationReady | GenerationFailed, Session | None], None]
 
@@ -40,14 +45,28 @@ class Builder(threading.Thread):
         super().__init__(name="builder", daemon=True)
         self._engine, self._done, self._tell = engine, done, tell
         self._told = ""
-        self._trimmed = False
-        self._requests: queue.SimpleQueue[tuple[int, SlotValues] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.builds = 0
 
     def request(self, token: int, values: SlotValues) -> None:
         """Ask for a session; the answer comes as an event."""
         self.builds += 1
-        self._requests.put((token, values))
+        self._tasks.put(lambda: self._build(token, values))
+
+    def retire(self, session: Session) -> None:
+        """Let a session go that nobody uses any more: freeing a large one takes longer than a frame."""
+        held = [session]
+
+        def free() -> None:
+            # Whoever gave it may hold on to it for a moment longer.
+            for _ in range(_LETTING_GO):
+                if sys.getrefcount(held[0]) <= 2:
+                    break
+                time.sleep(0.001)
+            held.clear()
+            give_back_freed()
+
+        self._tasks.put(free)
 
     @property
     def report(self) -> EngineReport:
@@ -56,30 +75,38 @@ class Builder(threading.Thread):
 
     def stop(self, timeout_s: float) -> None:
         """End after the build in hand, and wait for that: a runtime does not like to be torn down in one."""
-        self._requests.put(None)
+        self._tasks.put(None)
         if self.is_alive():
             self.join(timeout_s)
 
     def run(self) -> None:
-        """Build until told to stop."""
-        while (request := self._requests.get()) is not None:
-            token, values = request
+        """Build until told to stop; when nothing was asked for a while, give back what was freed."""
+        quiet_s: float | None = None
+        while True:
             try:
-                with _short_turns():
-                    session = self._engine.build(values)
-            except EdgeAdaptError as error:
-                self._done(GenerationFailed(token, str(error)), None)
-            except Exception as error:
-                self._done(GenerationFailed(token, f"{type(error).__name__}: {error}"), None)
-            else:
-                self._say_engine()
-                self._trim_once()
-                self._done(GenerationReady(token), session)
+                task = self._tasks.get(timeout=quiet_s)
+            except queue.Empty:
+                give_back_freed()
+                quiet_s = None
+                continue
+            if task is None:
+                return
+            task()
+            # What it held is let go before the next one comes.
+            del task
+            quiet_s = _QUIET_S
 
-    def _trim_once(self) -> None:
-        if not self._trimmed:
-            self._trimmed = True
-            give_back_freed()
+    def _build(self, token: int, values: SlotValues) -> None:
+        try:
+            with _short_turns():
+                session = self._engine.build(values)
+        except EdgeAdaptError as error:
+            self._done(GenerationFailed(token, str(error)), None)
+        except Exception as error:
+            self._done(GenerationFailed(token, f"{type(error).__name__}: {error}"), None)
+        else:
+            self._say_engine()
+            self._done(GenerationReady(token), session)
 
     def _say_engine(self) -> None:
         text = self._engine.report.text

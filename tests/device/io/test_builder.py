@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sys
+import threading
 
 import pytest
 
@@ -94,6 +95,32 @@ def test_threads_take_shorter_turns_during_a_build_and_the_usual_ones_after() ->
         assert sys.getswitchinterval() == before
     builder.stop(10.0)
     assert max(seen) < 0.001 < before
+
+
+def test_a_session_that_is_retired_ends_in_the_builders_thread() -> None:
+    ended = queue.SimpleQueue[str]()
+
+    class Told:
+        def run(self, images: Image, *, probe: bool) -> Scores:
+            raise AssertionError("nobody scores here")
+
+        def __del__(self) -> None:
+            ended.put(threading.current_thread().name)
+
+    class Makes(_Engine):
+        def build(self, values: SlotValues) -> Session:
+            return Told()
+
+    built = queue.SimpleQueue[Session | None]()
+    builder = Builder(Makes(), lambda event, session: built.put(session))
+    builder.start()
+    builder.request(1, {})
+    session = built.get(timeout=10)
+    assert session is not None
+    builder.retire(session)
+    del session
+    assert ended.get(timeout=10) == "builder"
+    builder.stop(10.0)
 
 
 def test_one_that_never_began_is_stopped_at_once() -> None:

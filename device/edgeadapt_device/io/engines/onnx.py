@@ -7,6 +7,7 @@ arrays), which pays for the checks around it.
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
@@ -68,6 +69,15 @@ class OnnxGraph:
         for name, array in zip(self._outputs, bound, strict=True):
             binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         self._bound, self._binding = bound, binding
+
+    def shrink(self) -> None:
+        """Run once more, and let go of the memory that nobody uses in that moment."""
+        if self._session.get_providers() != [CPU]:
+            return
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        blank = np.zeros((self._size or 1, *self._shape), np.float32)
+        self._session.run(self._outputs, {self._name: blank}, options)
 
     def run(self, frames: Frames) -> list[FloatArray]:
         """The wanted outputs, float32 [N, width]."""
@@ -146,6 +156,7 @@ class OnnxEngine:
         for graph in graphs:
             graph.bind()
         warm_up(bundle, session)
+        graphs[1].shrink()
         return session
 
     def _open(self, values: SlotValues, *, probe: bool) -> Any:
@@ -167,6 +178,10 @@ class OnnxEngine:
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
         if self._artifact.precision == "int8" and cuts_products():
             options.add_session_config_entry(PRECISION_KEY, "1")
+        if _shared_memory():
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            # Weights go back to the system with their session, and not into the pool.
+            options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         if probe:
             # Measure each tensor as soon as it is there, or all of them stay alive to the end; and plan no
             # memory ahead. Probe of MobileNetV2: 60 MB less, and 2.1 becomes 1.8 times the fast graph's time.
@@ -179,3 +194,20 @@ class OnnxEngine:
             return self._providers.open(model, options)
         except RUNTIME_ERRORS as error:
             raise BundleError(f"bundle {self._bundle.manifest.name}: model does not load: {error}") from error
+
+
+@functools.cache
+def _shared_memory() -> bool:
+    """Let all sessions of the process take the memory of their activations from one pool, if that can be.
+
+    Fast and probe graph never run at the same time, nor does a generation that is gone: 12 MB less with
+    MobileNetV2. False when somebody else in this process has made such a pool.
+    """
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    try:
+        onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(0, -1, -1, -1))
+    except RUNTIME_ERRORS:
+        return False
+    return True
