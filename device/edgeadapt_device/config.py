@@ -153,6 +153,14 @@ class DomainsSection(Section, frozen=True):
     hysteresis: float = 0.15
     # Probed frames of a new segment before the first look into the bank.
     match_frames: int = 12
+    # "segment": one patch at a time, for the domain of the stream. "frame": each frame goes to the remembered
+    # patch whose domain it looks like itself. That probes every frame, and scores one twice that goes
+    # elsewhere than the frame before it.
+    routing: Literal["segment", "frame"] = "segment"
+    # Sessions that are kept warm for that beside the running one ...
+    warm_sessions: int = 4
+    # ... and the memory they may take, a session counted as four times its model file.
+    warm_bytes: int = 128 << 20
     # Most bytes of patches to remember; the least recently used go first.
     bank_bytes: int = 16 << 20
     # Probed frames between two signature reports of a settled segment.

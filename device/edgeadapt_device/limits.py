@@ -66,6 +66,8 @@ LIMITS: dict[str, Limit] = {
     "domains.hysteresis": _DISTANCE,
     "domains.match_frames": _FRAMES,
     "domains.bank_bytes": Limit(0, _BYTES),
+    "domains.warm_sessions": Limit(0, 1000),
+    "domains.warm_bytes": Limit(0, _BYTES),
     "domains.report_every_frames": _FRAMES,
     "flagging.entropy_low": _SHARE,
     "flagging.entropy_high": _SHARE,

@@ -109,7 +109,8 @@ class LocalDevice:
     def step(self, image: Image, now: Instant) -> Predicted:
         """Score one [H, W, C] uint8 frame and learn from it; raises ConfigError on another shape."""
         check_shape(self._bundle, image.shape)
-        (event,) = score(self._performer.sessions, self.core.plan(), self._index, image[None]).events
+        route = self.core.route if self.core.routes_frames else None
+        (event,) = score(self._performer.sessions, self.core.plan(), self._index, image[None], route).events
         self._index += 1
         self._handle(event, now)
         deadline = self.core.next_deadline()

@@ -273,7 +273,13 @@ class Machine:
         Raises:
             TransportError: the runtime refuses; the core has seen none of the frames.
         """
-        scored = score(self._performer.sessions, self.core.plan(), first_index, images)
+        scored = score(
+            self._performer.sessions,
+            self.core.plan(),
+            first_index,
+            images,
+            self.core.route if self.core.routes_frames else None,
+        )
         if scored.note:
             self._reporter.tell(scored.note)
         for event in scored.events:

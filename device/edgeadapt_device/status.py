@@ -68,6 +68,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         refusals: the last refused patches, with reasons.
         quarantined: messages that were not ours.
         updates: re-estimations of the norm statistics.
+        rerouted: frames that were scored by another patch than the running one, as each looked itself.
+        warm_sessions: sessions that are kept for them.
         recovered: why the base runs in place of what ran before; "" when it does not.
         builds: generations that were asked for.
         storage_errors: writes that failed (full, read-only or broken disk).
@@ -123,6 +125,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     refusals: tuple[str, ...] = ()
     quarantined: int = 0
     updates: int = 0
+    rerouted: int = 0
+    warm_sessions: int = 0
     recovered: str = ""
     builds: int = 0
     storage_errors: int = 0

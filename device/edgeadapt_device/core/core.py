@@ -19,6 +19,7 @@ from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.patch import TrustedKeys
 from edgeadapt.scoring import softmax_and_entropy
+from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Metric, Status, encode, topics
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core import events as ev
@@ -124,8 +125,26 @@ class DeviceCore:
             previous = generations.fallback.token if self._rng.random() < self._config.trial.share else None
         probing = adaptation.probing
         # On trial both sides are probed: their inner values are evidence, too.
-        probe = probing.wanted() or (probing.enabled and (trial.settling or previous is not None))
-        return FramePlan(generations.running.token, probe, previous)
+        needed = trial.settling or previous is not None or adaptation.routes.enabled
+        probe = probing.wanted() or (probing.enabled and needed)
+        # Frames that follow one another are often of one domain: the next begins where the last one went.
+        first = adaptation.routes.last if previous is None else None
+        return FramePlan(first if first is not None else generations.running.token, probe, previous)
+
+    def route(self, plan: FramePlan, mean: FloatArray, mean_square: FloatArray) -> tuple[int, ...]:
+        """Which generation is to score each of N frames, by what a probe under `plan` saw of them.
+
+        Args:
+            plan: as it was given.
+            mean: [N, P] per-frame means of the norm layers' inputs.
+            mean_square: [N, P] mean squares.
+        """
+        return self.adaptation.routes.route(plan.token, mean, mean_square, self.adaptation.tracker.signature)
+
+    @property
+    def routes_frames(self) -> bool:
+        """True when `route` has something to say."""
+        return self.adaptation.routes.enabled
 
     @property
     def ready(self) -> bool:
@@ -197,7 +216,9 @@ class DeviceCore:
             probabilities,
             uncertainty,
             now,
-            at_home=adaptation.tracker.at_home(self._config.flagging.min_drift),
+            # What went to another domain's patch says nothing new about this segment.
+            at_home=adaptation.routes.is_elsewhere(event.token)
+            or adaptation.tracker.at_home(self._config.flagging.min_drift),
             early=adaptation.tracker.frames < self._config.budget.shift_frames,
         )
         flagged = chosen is not None
@@ -318,6 +339,8 @@ class DeviceCore:
             quarantined=self._downlink.quarantined,
             updates=adaptation.statistics.updates,
             recovered=self._restored.recovered,
+            rerouted=adaptation.routes.rerouted,
+            warm_sessions=len(adaptation.routes.warm),
             latency_ms=self._latency_ms,
             output_trouble=self._outputs.trouble,
         )

@@ -25,7 +25,8 @@ class FrameScored(msgspec.Struct, frozen=True):
         index: position in the source, from 0.
         image: [H, W, C] uint8, or float32 of the model's shape.
         logits: [K] float32.
-        token: the generation that made the logits.
+        token: the generation that made the logits and the embedding.
+        probed: the one that measured the moments, when that is another.
         embedding: [D] float32, when the engine gives one.
         mean: [P] per-frame mean of every norm layer's input, when the frame was probed.
         mean_square: [P] per-frame mean square, likewise.
@@ -38,6 +39,7 @@ class FrameScored(msgspec.Struct, frozen=True):
     image: Image
     logits: FloatArray
     token: int
+    probed: int | None = None
     embedding: FloatArray | None = None
     mean: FloatArray | None = None
     mean_square: FloatArray | None = None

@@ -44,5 +44,7 @@ class CoreView:
     quarantined: int
     updates: int
     recovered: str
+    rerouted: int
+    warm_sessions: int
     latency_ms: float
     output_trouble: str

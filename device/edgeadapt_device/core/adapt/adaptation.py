@@ -19,6 +19,7 @@ from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core.adapt.domains import DomainTracker, PatchBank, Router
 from edgeadapt_device.core.adapt.patches import Patches
 from edgeadapt_device.core.adapt.report import signature_report
+from edgeadapt_device.core.adapt.routes import FrameRoutes
 from edgeadapt_device.core.adapt.running import Running, Statistics
 from edgeadapt_device.core.adapt.statistics import OwnStatistics, Probing
 from edgeadapt_device.core.adapt.switching import Switching
@@ -36,6 +37,7 @@ class Adaptation:
         patches: where those come from, the bank and the trial among them.
         tracker: the segment.
         probing: which frames are probed.
+        routes: single frames that another patch than the running one scores.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Adaptation:
             young = min(young, config.domains.reference_frames)
         channels = bundle.manifest.input.channels if bundle.manifest.input.kind == "image" else 1
         self.probing = Probing(config.probe, channels, rng, young_frames=young)
+        self.routes = FrameRoutes(bundle, config, self.switching, self.patches)
 
     def start(self, running: Running) -> list[Effect]:
         """Build the first generation: the base, or what ran before a restart."""
@@ -81,14 +84,18 @@ class Adaptation:
 
     def on_frame(self, event: FrameScored, predicted: int, uncertainty: float, now: Instant) -> list[Effect]:
         """Learn from one scored frame, its predicted class and the entropy of its prediction."""
-        effects: list[Effect] = []
+        effects = self.routes.keep_warm()
         patch = self.switching.generations.patch_of(event.token)
         if self.probing.saw(event.image, uncertainty):
             self.statistics.relax()
         if self.statistics.see(predicted, event.embedding, patch):
             effects += self.switching.refresh(now, young=self._young)
         if event.mean is not None and event.mean_square is not None:
-            effects += self._on_probe(event.mean, event.mean_square, predicted, patch, now)
+            # A frame that belongs elsewhere, or was probed there, does not move the statistics held here.
+            counts = event.probed is None or event.probed == event.token
+            effects += self._on_probe(
+                event.mean, event.mean_square, predicted, patch if counts else None, now
+            )
         trial = self.patches.trial
         if trial.watched and patch == trial.candidate.digest:
             old = event.previous_logits
@@ -148,6 +155,9 @@ class Adaptation:
 
     def on_ready(self, token: int, now: Instant) -> list[Effect]:
         """A generation is warm: it scores the next frame."""
+        beside = self.routes.warm.ready(token)
+        if beside is not None:
+            return beside
         first = self.switching.generations.running is None
         before, effects = self.switching.ready(token, now)
         if before is not None:
@@ -161,6 +171,8 @@ class Adaptation:
 
         When nothing does yet, what ran before the restart is next, and then the base.
         """
+        if self.routes.warm.failed(token):
+            return [Log(f"no session can be kept for frames of another domain: {reason}")]
         first = self.switching.generations.running is None
         wanted, failed, effects = self.switching.failed(token)
         if not wanted:

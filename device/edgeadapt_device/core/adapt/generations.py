@@ -55,6 +55,17 @@ class Generations:
         """What the next build is called."""
         return self._token + 1
 
+    def beside(self, patch: str, values: SlotValues) -> BuildGeneration:
+        """A token of its own for sessions that are kept beside what runs (`warm`)."""
+        self._token += 1
+        self._patches[self._token] = patch
+        return BuildGeneration(self._token, values)
+
+    def forget_beside(self, token: int) -> list[Effect]:
+        """Let such sessions go."""
+        self._patches.pop(token, None)
+        return [Release(token)]
+
     def patch_of(self, token: int) -> str | None:
         """The patch under which a generation scored; None for one long gone."""
         return self._patches.get(token)

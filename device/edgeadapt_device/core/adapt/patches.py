@@ -104,7 +104,7 @@ class Patches:
             self.must_commit = True
             candidate = Candidate(header.cohort, header.serial, entry.patch.digest, switching.running.digest)
             self.trial.start(candidate, trial_from, settles=switching.statistics.moves_model)
-        wanted = Running(entry, self._start_statistics(entry))
+        wanted = Running(entry, self.start_statistics(entry))
         return effects + switching.to(wanted, keep_previous=trial_from is not None)
 
     def _renew(self, entry: BankEntry) -> list[Effect]:
@@ -118,7 +118,10 @@ class Patches:
         self.must_commit = True
         return [StoreMessage(outcomes.of_renewed(entry))]
 
-    def _start_statistics(self, entry: BankEntry) -> Statistics:
+    def start_statistics(self, entry: BankEntry | None) -> Statistics:
+        """What a patch, or the base, starts from: what it was left with here, or brings itself."""
+        if entry is None:
+            return self._switching.source
         if entry.statistics is not None:
             return entry.statistics
         statistics = self._switching.statistics

@@ -1,8 +1,9 @@
 """Which domain a device is in (`tracker`), what it remembers of others (`bank`), and when it is back in one
-(`router`)."""
+(`router`), be it for one frame (`frames`)."""
 
 from edgeadapt_device.core.adapt.domains.bank import BankEntry, PatchBank
+from edgeadapt_device.core.adapt.domains.frames import FrameRouter
 from edgeadapt_device.core.adapt.domains.router import Router
 from edgeadapt_device.core.adapt.domains.tracker import DomainTracker
 
-__all__ = ["BankEntry", "DomainTracker", "PatchBank", "Router"]
+__all__ = ["BankEntry", "DomainTracker", "FrameRouter", "PatchBank", "Router"]
