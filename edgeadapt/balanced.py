@@ -17,6 +17,8 @@ a row than their shares say.
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import numpy.typing as npt
 
@@ -115,31 +117,36 @@ class Correlation:
     >>> runs, mixed = Correlation(4), Correlation(4)
     >>> for i, label in enumerate(np.random.default_rng(1).integers(0, 4, 400)):
     ...     runs.observe(i // 25 % 4)
-    ...     mixed.observe(label)
+    ...     mixed.observe(int(label))
     >>> runs.excess > 0.6, mixed.excess < 0.1
     (True, True)
     """
 
     def __init__(self, classes: int) -> None:
-        self._shares: Vector = np.zeros(classes)
+        """`classes` is K."""
+        self._classes = classes
+        self._labels: deque[int] = deque()
         self._before = _FULL_EXCESS
         self.new_segment()
 
     def new_segment(self) -> None:
         """A new domain has other shares, but the same camera: the excess is remembered."""
-        self._before = self.excess if self._shares.any() else self._before
-        self._shares[:] = 0.0
-        self._pairs, self._repeats, self._last = 0, 0.0, -1
+        self._before = self.excess if self._labels else self._before
+        self._labels.clear()
+        # Plain numbers: this is done for every frame, and a vector operation takes ten times as long.
+        self._counts = [0] * self._classes
+        self._repeats = 0
 
     def observe(self, label: int) -> None:
         """Take any frame's predicted class, in order."""
-        share = 1.0 / min(self._pairs + 1, _MEMORY)
-        self._shares *= 1.0 - share
-        self._shares[label] += share
-        if self._last >= 0:
-            self._pairs += 1
-            self._repeats += (float(label == self._last) - self._repeats) / min(self._pairs, _MEMORY)
-        self._last = label
+        labels = self._labels
+        self._repeats += bool(labels) and labels[-1] == label
+        labels.append(label)
+        self._counts[label] += 1
+        if len(labels) > _MEMORY:
+            oldest = labels.popleft()
+            self._counts[oldest] -= 1
+            self._repeats -= labels[0] == oldest
 
     @property
     def excess(self) -> float:
@@ -147,13 +154,14 @@ class Correlation:
 
         A stretch of one class alone says nothing about it: then it is what it was.
         """
-        if self._pairs < 2:
+        count = len(self._labels)
+        if count < 3:
             return self._before
-        count = min(self._pairs, _MEMORY)
-        # The sum of squares of measured shares is too large by their variance.
-        chance = max((float((self._shares**2).sum()) - 1.0 / count) / (1.0 - 1.0 / count), 0.0)
+        # The chance that two of the frames, drawn at random, are of one class.
+        chance = sum(c * (c - 1) for c in self._counts) / (count * (count - 1))
         if chance >= 1.0:
             return self._before
-        excess = min(max((self._repeats - chance) / (1.0 - chance), 0.0), 1.0)
+        repeats = self._repeats / (count - 1)
+        excess = min(max((repeats - chance) / (1.0 - chance), 0.0), 1.0)
         known, prior = count * (1.0 - chance), _PRIOR_FRAMES * (1.0 - count / _MEMORY)
         return (known * excess + prior * self._before) / (known + prior)
