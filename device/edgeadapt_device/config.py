@@ -317,8 +317,6 @@ def check(config: DeviceConfig) -> DeviceConfig:
         raise ConfigError("flagging.entropy_low: expected no more than flagging.entropy_high")
     if bool(config.source.width) != bool(config.source.height):
         raise ConfigError("source.width and source.height: expected both, or neither")
-    if bool(config.source.width) != bool(config.source.height):
-        raise ConfigError("source.width and source.height: expected both, or neither")
     if config.mqtt.enabled:
         _check_mqtt(config.mqtt)
     _check_http(config.http)

@@ -146,6 +146,7 @@ def over(kept: DeviceStatus, status: DeviceStatus) -> DeviceStatus:
         version=status.version,
         pid=status.pid,
         running=status.running,
+        failure=status.failure,
         health=status.health,
         reasons=status.reasons,
         source=status.source,

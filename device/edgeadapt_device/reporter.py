@@ -7,14 +7,19 @@ and the device goes on.
 from __future__ import annotations
 
 import logging
+import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from edgeadapt import __version__
 from edgeadapt.clock import Instant
 from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.config import HttpSection
+from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.look import Looker, Said, Watched, in_short, over
 from edgeadapt_device.service.notify import Notifier
 from edgeadapt_device.status import DeviceStatus, read_status, write_status
@@ -26,6 +31,33 @@ log = logging.getLogger("edgeadapt.device")
 _REPEAT_S = 30.0
 # How often a monitor and a service manager are shown the device, at least; a disk may be spared.
 _SHOW_S = 1.0
+
+
+def leave_word(state_dir: Path, failure: str) -> None:
+    """Put into the status what ended this process, or kept it from starting; the rest stays as it was.
+
+    Another process that has the folder is left alone, and so is a disk that refuses.
+    """
+    with suppress(ConfigError, TransportError), StateLock(state_dir):
+        try:
+            last = read_status(state_dir)
+        except ConfigError:
+            last = DeviceStatus(time_s=0.0, pid=0)
+        word = msgspec.structs.replace(
+            last,
+            time_s=time.time(),
+            mono_s=time.monotonic(),
+            version=__version__,
+            pid=os.getpid(),
+            running=False,
+            ready=False,
+            failure=failure,
+            health="failed",
+            reasons=(failure,),
+            connected=False,
+            http="",
+        )
+        write_status(state_dir, word)
 
 
 class Reporter:

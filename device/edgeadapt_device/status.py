@@ -29,7 +29,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         pid: the daemon's process id.
         running: False when this was written as the last thing before a clean end. A process that was
             killed leaves True behind; `io.lock.is_locked` knows better.
-        health: "ok", "degraded" or "failed" (`service.health` says what that means).
+        failure: the error that ended the process or kept it from starting, "" for none.
+        health: "ok", "degraded", "failed" or "stopped" (`service.health` says what that means).
         reasons: what keeps it from being "ok", the worst first.
         ready: a generation can score frames.
         bundle: digest of the installed bundle.
@@ -86,7 +87,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     every_s: float = 1.0
     version: str = ""
     running: bool = False
-    health: Literal["ok", "degraded", "failed"] = "ok"
+    failure: str = ""
+    health: Literal["ok", "degraded", "failed", "stopped"] = "ok"
     reasons: tuple[str, ...] = ()
     ready: bool = False
     bundle: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,10 +147,13 @@ def test_a_killed_device_goes_on_at_the_next_frame_with_every_frame_once(
     assert {row[3] for row in after} == {before[-1][3]}
     assert asked(tmp_path)["frames"] == 400 - len(before)
 
+    assert asked(tmp_path)["reasons"] == ["its source is at its end"]
+
     third = start()
     output, _ = third.communicate(timeout=_WAIT_S)
     assert third.returncode == 0, output
     assert rows(tmp_path) == after
+    assert asked(tmp_path)["health"] == "stopped"
 
 
 def test_a_killed_device_goes_on_with_the_patch_it_had_confirmed(
@@ -196,6 +200,7 @@ def test_sigterm_ends_it_cleanly_and_status_tells_what_it_did(
     assert asked(tmp_path)["frames"] == len(written)
     code, text = ask(tmp_path)
     assert code == 3
+    assert "stopped: it was told to stop" in text.splitlines()[0]
     assert f"does not run: {process.pid} ended, last seen 0:00:" in text
     assert "not connected" in text
 
@@ -228,7 +233,8 @@ def test_a_second_device_on_the_same_state_folder_is_refused(
     second = start()
     output, _ = second.communicate(timeout=_WAIT_S)
     assert second.returncode == 2, output
-    assert output.splitlines()[-1].startswith(f"error: state is in use by process {first.pid}:")
+    assert f"ERROR   state is in use by process {first.pid}:" in output.splitlines()[-1]
+    assert asked(tmp_path, runs=True)["health"] == "ok"
     first.send_signal(signal.SIGTERM)
     output, _ = first.communicate(timeout=_WAIT_S)
     assert first.returncode == 0, output
@@ -278,7 +284,7 @@ def test_frames_of_another_shape_exit_with_2_and_one_clear_line(
     output, _ = process.communicate(timeout=_WAIT_S)
     assert process.returncode == 2
     (line,) = output.splitlines()
-    assert line.startswith("error: ")
+    assert " ERROR " in line
     assert "(32, 32, 3)" in line
     assert "(28, 28, 1)" in line
     assert not (tmp_path / "predictions.csv").exists()
@@ -304,6 +310,30 @@ def test_a_mistake_exits_with_2_before_the_first_frame(
     assert process.returncode == 2, output
     assert words in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_what_kept_it_from_starting_is_in_the_status_until_it_starts(
+    tmp_path: Path, bundle_folder: Path, start: Start, ran: bool
+) -> None:
+    prepare(tmp_path, bundle_folder, frames=30, pace=0.0)
+    if ran:
+        start().communicate(timeout=_WAIT_S)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    shutil.copytree(bundle_folder, whole)
+    shutil.copytree(bundle_folder, broken)
+    (broken / "model.onnx").write_bytes((whole / "model.onnx").read_bytes()[:-100])
+    config = (tmp_path / "device.toml").read_text()
+    (tmp_path / "device.toml").write_text(config.replace(str(bundle_folder), "broken"))
+    (process := start()).communicate(timeout=_WAIT_S)
+    assert process.returncode == 2
+    status = asked(tmp_path)
+    assert (status["health"], status["frames"]) == ("failed", 30 if ran else 0)
+    assert "does not run: model.onnx does not have the digest" in str(status["reasons"])
+    (tmp_path / "device.toml").write_text(config.replace(str(bundle_folder), "whole"))
+    output, _ = (process := start()).communicate(timeout=_WAIT_S)
+    assert process.returncode == 0, output
+    assert (asked(tmp_path)["health"], asked(tmp_path)["failure"]) == ("stopped", "")
 
 
 def test_status_before_the_first_run_exits_with_2(tmp_path: Path, bundle_folder: Path) -> None:

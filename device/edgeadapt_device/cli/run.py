@@ -13,12 +13,14 @@ from types import FrameType
 
 import click
 
-from edgeadapt.errors import TransportError
+from edgeadapt.errors import EdgeAdaptError, TransportError
 from edgeadapt_device.cli.common import CONFIG, read_config
 from edgeadapt_device.service import logs, notify
 
 # sysexits.h EX_TEMPFAIL: a new start may go well, unlike after 2.
 TRY_AGAIN = 75
+# What the systemd unit does not start again.
+MISTAKE = 2
 
 
 @click.command(short_help="Score frames, adapt, and talk to the cloud.")
@@ -33,6 +35,7 @@ def run(config_path: Path, verbose: bool) -> None:
     acknowledged. Without a broker it adapts by itself.
     """
     from edgeadapt_device.daemon import Daemon
+    from edgeadapt_device.reporter import leave_word
 
     logs.set_up(verbose=verbose, journal=logs.is_journal(os.environ, sys.stderr.fileno()))
     # Where every thread was, when a runtime crashes or the watchdog ends a loop that hangs (SIGABRT).
@@ -48,9 +51,15 @@ def run(config_path: Path, verbose: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask_to_stop)
     try:
-        Daemon(read_config(config_path), stop, notifier).run()
-    except TransportError as error:
+        config = read_config(config_path)
+        try:
+            Daemon(config, stop, notifier).run()
+        except EdgeAdaptError as error:
+            leave_word(Path(config.device.state_dir), str(error))
+            raise
+    except EdgeAdaptError as error:
         logging.getLogger("edgeadapt.device").error("%s", error)
-        raise SystemExit(TRY_AGAIN) from error
+        notifier.status(str(error))
+        raise SystemExit(TRY_AGAIN if isinstance(error, TransportError) else MISTAKE) from error
     finally:
         notifier.close()

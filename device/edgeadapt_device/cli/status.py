@@ -11,7 +11,7 @@ import msgspec
 
 from edgeadapt.wire import TrialCheck
 from edgeadapt_device.cli.common import CONFIG, read_config
-from edgeadapt_device.io.lock import is_locked
+from edgeadapt_device.io.lock import holder, is_locked
 from edgeadapt_device.service.health import Health, seen_from_outside
 from edgeadapt_device.status import DeviceStatus, read_status
 
@@ -31,10 +31,11 @@ def status(config_path: Path, state_dir: Path | None, as_json: bool) -> None:
     and with 2 when it never ran.
     """
     folder = state_dir if state_dir is not None else Path(read_config(config_path).device.state_dir)
-    found, runs = read_status(folder), is_locked(folder)
+    found, runs, pid = read_status(folder), is_locked(folder), holder(folder)
     # The wall clock may have jumped since; while the process runs, the other one has counted on.
     age_s = max(time.monotonic() - found.mono_s if runs else time.time() - found.time_s, 0.0)
-    health = seen_from_outside(found, runs=runs, silent_s=max(age_s - found.every_s, 0.0))
+    health = seen_from_outside(found, runs=runs, silent_s=max(age_s - found.every_s, 0.0), holder=pid)
+    process = _process(found, runs, age_s, pid)
     if as_json:
         seen = msgspec.structs.replace(
             found,
@@ -45,15 +46,15 @@ def status(config_path: Path, state_dir: Path | None, as_json: bool) -> None:
         )
         click.echo(msgspec.json.format(msgspec.json.encode(seen), indent=1).decode())
     else:
-        for name, value in [*_health(health), *_rows(found, runs, age_s)]:
+        for name, value in [*_health(health), ("process", process), *_rows(found, runs)]:
             click.echo(f"{name:<14}{value}")
     if not runs:
         raise SystemExit(NOT_RUNNING)
 
 
-def _process(found: DeviceStatus, runs: bool, age_s: float) -> str:
+def _process(found: DeviceStatus, runs: bool, age_s: float, pid: int) -> str:
     if runs:
-        return f"{found.pid}, runs; as of {age_s:.0f} s ago"
+        return f"{pid or found.pid}, runs; as of {age_s:.0f} s ago"
     end = "ended without a goodbye" if found.running else "ended"
     return f"does not run: {found.pid} {end}, last seen {timedelta(seconds=round(age_s))} ago"
 
@@ -93,9 +94,8 @@ def _broker(found: DeviceStatus, runs: bool) -> str:
     )
 
 
-def _rows(found: DeviceStatus, runs: bool, age_s: float) -> list[tuple[str, str]]:
+def _rows(found: DeviceStatus, runs: bool) -> list[tuple[str, str]]:
     rows = [
-        ("process", _process(found, runs, age_s)),
         ("broker", _broker(found, runs)),
         ("engine", _engine(found)),
         ("source", _source(found)),

@@ -54,7 +54,7 @@ def _writable(check: str, folder: Path, key: str) -> Finding:
     finally:
         for path in (probe, probe.with_suffix(".renamed")):
             path.unlink(missing_ok=True)
-    made = "" if place == folder else f" ({folder} will be made)"
+    made = "" if folder.exists() else f" ({folder} will be made)"
     text = f"{place} takes files{made}; a write is on the disk in {1000 * synced_s:.0f} ms"
     if synced_s > _SLOW_SYNC_S:
         return warning(check, text, 'set delivery.durability = "normal" and output.commit_every_s higher')

@@ -10,6 +10,7 @@ from pathlib import Path
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.doctor.finding import Finding, failed, ok, warning
+from edgeadapt_device.io.lock import holder
 from edgeadapt_device.service.health import seen_from_outside
 from edgeadapt_device.status import read_status
 
@@ -29,8 +30,9 @@ def _running(state_dir: Path) -> Finding:
     except ConfigError as error:
         return warning("process", f"a device runs, but {error}", "wait until it has started")
     silent_s = max(time.monotonic() - status.mono_s - status.every_s, 0.0)
-    health = seen_from_outside(status, runs=True, silent_s=silent_s)
-    text = f"process {status.pid} runs here and is {health.state}"
+    pid = holder(state_dir) or status.pid
+    health = seen_from_outside(status, runs=True, silent_s=silent_s, holder=pid)
+    text = f"process {pid} runs here and is {health.state}"
     if not health.reasons:
         return ok("process", text)
     text += f": {'; '.join(health.reasons)}"

@@ -101,6 +101,14 @@ class StateLock:
             self._file = -1
 
 
+def holder(state_dir: Path) -> int:
+    """The process that last took the lock, as it says; 0 when that is not known."""
+    try:
+        return int((state_dir / LOCK_NAME).read_bytes()[:32])
+    except (OSError, ValueError):
+        return 0
+
+
 def is_locked(state_dir: Path) -> bool:
     """True while a device process runs on this folder."""
     try:

@@ -3,6 +3,7 @@
     failed      frames are not being scored, or nothing is there to score them
     degraded    frames are scored, but something that was wanted is not there
     ok          all is as it was asked for
+    stopped     no process runs, and none should: the source ended, or it was told to stop
 
 A pure function of what the device shows of itself. Not here: what to do about it.
 """
@@ -14,7 +15,7 @@ from typing import Literal
 
 from edgeadapt_device.status import DeviceStatus
 
-State = Literal["ok", "degraded", "failed"]
+State = Literal["ok", "degraded", "failed", "stopped"]
 
 # 2024-01-01: no release of this program ran before, so a clock that says so was never set.
 EARLIEST_WALL_S = 1_704_067_200.0
@@ -46,21 +47,33 @@ def judge(status: DeviceStatus, *, stalled_after_s: float) -> Health:
     return Health(state, (*failures, *faults))
 
 
-def seen_from_outside(status: DeviceStatus, *, runs: bool, silent_s: float) -> Health:
+def seen_from_outside(status: DeviceStatus, *, runs: bool, silent_s: float, holder: int = 0) -> Health:
     """What another process or thread may believe of a status: it is only as good as it is new.
 
     Args:
         status: the last one, with the device's own judgement.
         runs: its process is there.
         silent_s: how long ago the loop last came round, by a clock that does not jump.
+        holder: the process that has the state folder; 0 when that is not known.
     """
     if not runs:
-        end = "ended without a goodbye" if status.running else "has ended"
-        return Health("failed", (f"the device does not run: process {status.pid} {end}",))
+        return _of_ended(status)
+    if holder not in (0, status.pid):
+        return Health("failed", (f"the device is starting, as process {holder}",))
     if silent_s > SILENT_S:
         reason = f"the device has not come round for {silent_s:.0f} s: it hangs, or its disk does"
         return Health("failed", (reason, *status.reasons))
     return Health(status.health, status.reasons)
+
+
+def _of_ended(status: DeviceStatus) -> Health:
+    if status.running:
+        why = f"process {status.pid} ended without a goodbye"
+        return Health("failed", (f"the device does not run: {why}",))
+    if status.failure:
+        return Health("failed", (f"the device does not run: {status.failure}",))
+    why = "its source is at its end" if status.source == "ended" else "it was told to stop"
+    return Health("stopped", (why, *status.reasons))
 
 
 def _failures(status: DeviceStatus, stalled_after_s: float) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeadapt_device.service.health import SILENT_S, judge, seen_from_outside
+from edgeadapt_device.service.health import SILENT_S, Health, judge, seen_from_outside
 from edgeadapt_device.status import DeviceStatus
 
 GOOD = DeviceStatus(time_s=2e9, pid=7, ready=True, running=True, source="running", frame_age_s=0.1)
@@ -81,3 +81,20 @@ def test_an_old_word_is_not_believed() -> None:
     assert "16 s" in hung.reasons[0]
     ended = seen_from_outside(GOOD, runs=False, silent_s=0.0)
     assert ended.reasons == ("the device does not run: process 7 ended without a goodbye",)
+    starting = seen_from_outside(GOOD, runs=True, silent_s=1e6, holder=8)
+    assert starting == Health("failed", ("the device is starting, as process 8",))
+    assert seen_from_outside(GOOD, runs=True, silent_s=1.0, holder=7).state == "ok"
+
+
+def test_an_end_is_a_stop_unless_an_error_made_it() -> None:
+    last = msgspec.structs.replace(GOOD, running=False, health="degraded", reasons=("a write failed",))
+    told = seen_from_outside(last, runs=False, silent_s=1e6)
+    assert told == Health("stopped", ("it was told to stop", "a write failed"))
+    over = msgspec.structs.replace(last, source="ended", reasons=())
+    assert seen_from_outside(over, runs=False, silent_s=1e6) == Health(
+        "stopped", ("its source is at its end",)
+    )
+    broken = seen_from_outside(
+        msgspec.structs.replace(over, failure="model.onnx is gone"), runs=False, silent_s=0.0
+    )
+    assert broken == Health("failed", ("the device does not run: model.onnx is gone",))
