@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeadapt.bundle.calibration import Calibration
-from edgeadapt.bundle.fit import check_fit
+from edgeadapt.bundle.fit import MAX_SLOT_BYTES, check_fit
 from edgeadapt.bundle.inversion import MomentInversion
 from edgeadapt.bundle.manifest import FORMAT_VERSION, Artifact, FileDigest, Manifest, Slot, decode_manifest
 from edgeadapt.bundle.materialise import SlotValues, base_values, materialise
@@ -25,7 +25,6 @@ from edgeadapt.tensors import decode_tensors
 MANIFEST_NAME = "manifest.json"
 CALIBRATION_NAME = "calibration.safetensors"
 SLOTS_NAME = "slots.safetensors"
-_MAX_SLOT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ class Bundle:
 
 def _stored_slots(data: bytes) -> dict[str, npt.NDArray[np.float32]]:
     try:
-        return decode_tensors(data, max_bytes=_MAX_SLOT_BYTES)
+        return decode_tensors(data, max_bytes=MAX_SLOT_BYTES)
     except WireError as error:
         raise BundleError(f"{SLOTS_NAME}: {error}") from error
 

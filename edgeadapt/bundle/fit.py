@@ -7,7 +7,7 @@ slots, recipes, layers and calibration agree. Whether the model runs is the engi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,11 @@ from edgeadapt.errors import BundleError
 _MANIFEST = "manifest.json"
 _CALIBRATION = "calibration.safetensors"
 _SLOTS = "slots.safetensors"
+#: What the base values of all slots may take together, stored or zero.
+MAX_SLOT_BYTES = 256 << 20
+_ZERO = np.zeros(1, np.float32)
+# As many as a kernel can have, with room; numpy ends at 32 or 64.
+_MAX_AXES = 8
 
 
 def check_fit(
@@ -47,14 +52,26 @@ def _check_manifest(manifest: Manifest) -> None:
         raise BundleError(f"{_MANIFEST}: classes and embedding_dim: expected 1 or more")
     if not manifest.norm_layers:
         raise BundleError(f"{_MANIFEST}: norm_layers is empty: nothing can be measured or adapted")
-    _check_unique("slots", (slot.name for slot in manifest.slots))
-    for slot in manifest.slots:
+    _check_slots(manifest.slots)
+
+
+def _check_slots(slots: Sequence[Slot]) -> None:
+    _check_unique("slots", (slot.name for slot in slots))
+    size = 0
+    for slot in slots:
+        where = f"{_MANIFEST}: slot {slot.name}"
+        if not slot.name:
+            raise BundleError(f"{_MANIFEST}: slots: a slot has no name")
         if not slot.shape or min(slot.shape) < 1:
-            raise BundleError(f"{_MANIFEST}: slot {slot.name}: shape {slot.shape} holds no value")
-        if not slot.lower <= slot.upper:
+            raise BundleError(f"{where}: shape {slot.shape} holds no value")
+        size += 4 * math.prod(slot.shape)
+        if len(slot.shape) > _MAX_AXES or size > MAX_SLOT_BYTES:
             raise BundleError(
-                f"{_MANIFEST}: slot {slot.name}: lower {slot.lower} is above upper {slot.upper}"
+                f"{where}: shape {slot.shape}: at most {_MAX_AXES} axes, "
+                f"and {MAX_SLOT_BYTES} bytes for all slots together"
             )
+        if not slot.lower <= slot.upper:
+            raise BundleError(f"{where}: lower {slot.lower} is above upper {slot.upper}")
 
 
 def _check_layers(manifest: Manifest) -> None:
@@ -83,7 +100,7 @@ def _check_layers(manifest: Manifest) -> None:
 def _check_layer_slots(layer: NormLayer, slots: Mapping[str, Slot], where: str) -> None:
     for field in ("scale", "bias", "mean", "var"):
         name = getattr(layer, field)
-        if not name:
+        if not name and field in ("mean", "var"):
             continue
         slot = slots.get(name)
         if slot is None:
@@ -126,6 +143,15 @@ def _check_stored(manifest: Manifest, stored: SlotValues) -> None:
             raise BundleError(
                 f"{_SLOTS}: {name} must be finite float32 of shape {slot.shape}, "
                 f"got {value.dtype} {value.shape}"
+            )
+    for slot in manifest.slots:
+        value = stored.get(slot.name, _ZERO)
+        if not (slot.lower <= float(value.min()) and float(value.max()) <= slot.upper):
+            raise BundleError(f"{_SLOTS}: {slot.name} leaves its own bounds [{slot.lower}, {slot.upper}]")
+    for layer in manifest.norm_layers:
+        if layer.var and not stored.get(layer.var, _ZERO).min() + layer.epsilon > 0:
+            raise BundleError(
+                f"{_SLOTS}: {layer.var}: a variance that is not above 0, even with the layer's epsilon"
             )
 
 

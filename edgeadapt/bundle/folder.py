@@ -34,17 +34,12 @@ def read_folder(folder: Path, *, keep_bytes: int = KEEP_BYTES) -> Bundle:
     Raises:
         BundleError: the folder is no bundle, or a file in it is missing, changed or unreadable.
     """
-    if not (folder / MANIFEST_NAME).is_file():
-        raise BundleError(f"{folder} holds no {MANIFEST_NAME}: make a bundle with `edgeadapt model compile`")
-    files: dict[str, bytes] = {}
     try:
-        for path in sorted(folder.iterdir()):
-            if not path.is_file():
-                continue
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise BundleError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
-            files[path.name] = path.read_bytes()
-        bundle = Bundle.from_files(files)
+        if not (folder / MANIFEST_NAME).is_file():
+            raise BundleError(
+                f"{folder} holds no {MANIFEST_NAME}: make a bundle with `edgeadapt model compile`"
+            )
+        bundle = Bundle.from_files(_Folder(folder))
         large = {
             entry.name: StoredFile(folder / entry.name, entry)
             for entry in bundle.manifest.files
@@ -56,6 +51,28 @@ def read_folder(folder: Path, *, keep_bytes: int = KEEP_BYTES) -> Bundle:
         return bundle
     kept = {name: data for name, data in bundle.files.items() if name not in large}
     return dataclasses.replace(bundle, files=_Files(kept, large))
+
+
+class _Folder(Mapping[str, bytes]):
+    """The files that lie in a folder, each read when it is asked for: what a manifest does not list never is.
+
+    A name is looked up among those that are there, so one from a manifest cannot lead out of the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+
+    def __getitem__(self, name: str) -> bytes:
+        path = self._paths[name]
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BundleError(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+        return path.read_bytes()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 class StoredFile:

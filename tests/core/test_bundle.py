@@ -15,6 +15,7 @@ import pytest
 
 from edgeadapt.bundle import (
     CALIBRATION_NAME,
+    SLOTS_NAME,
     Bundle,
     FileDigest,
     decode_manifest,
@@ -24,6 +25,7 @@ from edgeadapt.bundle import (
 )
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import BundleError
+from edgeadapt.tensors import encode_tensors
 from tests.core import bundles
 
 
@@ -140,10 +142,17 @@ def changed(path: str, value: Any) -> dict[str, bytes]:
         ("slots.0.shape", [], "bn.weight: shape"),
         ("slots.0.shape", [2, -1], "bn.weight: shape"),
         ("slots.0.lower", 11.0, "bn.weight: lower"),
+        ("slots.0.lower", 1.5, "bn.weight leaves its own bounds"),
+        ("slots.3.upper", 0.5, "bn.var leaves its own bounds"),
+        ("slots.0.shape", [1] * 9, "at most 8 axes"),
+        ("slots.0.shape", [1 << 20, 1 << 20, 1 << 40], "at most 8 axes"),
+        ("slots.0.name", "", "a slot has no name"),
         ("slots.0.kind", "norm_bias", "bn: scale"),
         ("slots.1.name", "bn.weight", "slots: 'bn.weight' is there twice"),
         ("norm_layers", [], "norm_layers is empty"),
         ("norm_layers.0.scale", "nowhere", "bn: scale: there is no slot 'nowhere'"),
+        ("norm_layers.0.scale", "", "bn: scale: there is no slot ''"),
+        ("norm_layers.0.bias", "", "bn: bias: there is no slot ''"),
         ("norm_layers.0.mean", "", "bn: mean and var"),
         ("norm_layers.0.channels", 0, "bn: channels"),
         ("norm_layers.0.channels", 3, "bn: scale"),
@@ -189,12 +198,29 @@ def test_parts_that_do_not_fit_are_named(path: str, value: Any, words: str) -> N
 )
 def test_calibration_that_does_not_fit_is_named(field: str, value: npt.NDArray[Any], words: str) -> None:
     odd = replace(bundles.calibration(), **{field: value.astype(np.float32)}).encode()
-    files = {**bundles.files(), CALIBRATION_NAME: odd}
+    with pytest.raises(BundleError, match=re.escape(words)):
+        Bundle.from_files(exchanged(CALIBRATION_NAME, odd))
+
+
+@pytest.mark.parametrize("epsilon", [1e-5, 0.0])
+def test_a_variance_that_cannot_be_divided_by_is_refused(epsilon: float) -> None:
+    slots = dict(bundles.bundle().slots)
+    slots["bn.var"] = np.array([1.0, 0.0], np.float32)
+    files = exchanged(SLOTS_NAME, encode_tensors(slots))
+    files["manifest.json"] = files["manifest.json"].replace(b"0.00001", str(epsilon).encode())
+    if epsilon:
+        assert Bundle.from_files(files).slots["bn.var"].tolist() == [1.0, 0.0]
+        return
+    with pytest.raises(BundleError, match=r"slots\.safetensors: bn\.var: a variance that is not above 0"):
+        Bundle.from_files(files)
+
+
+def exchanged(name: str, data: bytes) -> dict[str, bytes]:
+    """The files with one of them exchanged, and its digest right."""
+    files = {**bundles.files(), name: data}
     manifest = decode_manifest(files["manifest.json"])
     digests = tuple(
-        FileDigest(f.name, sha256_hex(odd), len(odd)) if f.name == CALIBRATION_NAME else f
-        for f in manifest.files
+        FileDigest(f.name, sha256_hex(data), len(data)) if f.name == name else f for f in manifest.files
     )
     files["manifest.json"] = encode_manifest(msgspec.structs.replace(manifest, files=digests))
-    with pytest.raises(BundleError, match=re.escape(words)):
-        Bundle.from_files(files)
+    return files

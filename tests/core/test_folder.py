@@ -38,6 +38,23 @@ def test_the_bytes_are_the_same_wherever_they_are_kept(folder: Path) -> None:
         stored.files["other"]
 
 
+def test_only_listed_files_of_the_folder_are_read(folder: Path) -> None:
+    with (folder / "film.mp4").open("wb") as file:
+        file.truncate(3 << 30)
+    assert read_folder(folder).digest == bundles.bundle().digest
+    outside = folder.with_name("secret")
+    outside.write_bytes((folder / "model.onnx").read_bytes())
+    manifest = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.json").write_bytes(manifest.replace(b'"name": "model.onnx"', b'"name": "../secret"'))
+    with pytest.raises(BundleError, match=r"\.\./secret is missing from the bundle"):
+        read_folder(folder)
+
+
+def test_a_path_that_no_file_system_takes_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_folder(tmp_path / ("x" * 300))
+
+
 def test_a_small_file_is_not_read_again(folder: Path) -> None:
     bundle = read_folder(folder)
     before = model(bundle)
