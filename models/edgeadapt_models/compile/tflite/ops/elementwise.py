@@ -63,12 +63,20 @@ def _sum(context: Context, node: onnx.NodeProto) -> None:
 
 @converts("Pow")
 def _power(context: Context, node: onnx.NodeProto) -> None:
+    """The exponent may be an integer, which LiteRT does not take beside a float."""
     exponent = context.constant(node.input[1])
     base, result = node.input[0], node.output[0]
-    if exponent is not None and exponent.size == 1 and float(exponent) in (2.0, 0.5):
-        names = [base, base] if float(exponent) == 2.0 else [base]
-        code, options = (Op.MUL, schema.MulOptionsT()) if len(names) == 2 else (Op.SQRT, None)
-        _write(context, names, result, result, code, options)
+    single = exponent is not None and exponent.size == 1 and exponent.ndim <= context.rank(base)
+    number = float(exponent.reshape(())) if exponent is not None and single else None
+    if number == 2.0:
+        _write(context, [base, base], result, result, Op.MUL, schema.MulOptionsT())
+    elif number == 0.5:
+        _write(context, [base], result, result, Op.SQRT, None)
+    elif number is not None:
+        order = context.order(base)
+        inputs = [context.stored(base, order), context.literal(np.array(number, np.float32))]
+        shape = stored_shape(context.shape(base), order)
+        context.define(result, context.emit(Op.POW, inputs, shape, schema.PowOptionsT()), order)
     else:
         _write(context, [base, node.input[1]], result, result, Op.POW, schema.PowOptionsT())
 

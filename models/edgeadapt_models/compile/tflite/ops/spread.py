@@ -52,7 +52,7 @@ def _amounts(context: Context, node: onnx.NodeProto) -> tuple[dict[int, tuple[in
     names = range(rank) if axes is None else axes.tolist()
     half = len(pads) // 2
     amounts = {int(axis) % rank: (pads[i], pads[half + i]) for i, axis in enumerate(names)}
-    return amounts, float(values.get("value", 0.0) if fill is None else fill)
+    return amounts, float(values.get("value", 0.0) if fill is None else fill.reshape(()))
 
 
 @converts("DepthToSpace", "SpaceToDepth")
