@@ -4,7 +4,8 @@ Convolutions and matrix products whose weights nothing but a norm layer changes 
 output; so do sums, products, joins, pools and moves of what is in integers already, and the activations that
 LiteRT has in 8 bits. Everything else (input normalisation, norm layers that are not folded, softmax, GELU,
 the probe's moments, means that are more than a step between two kernels) computes in float, between a
-DEQUANTIZE and a QUANTIZE.
+DEQUANTIZE and a QUANTIZE. So do the steps of what LiteRT has no single operator for: what they give is no
+value of the ONNX graph, so its range is not known.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from edgeadapt_models.compile.tflite.file.program import Operator, Subgraph
-from edgeadapt_models.compile.tflite.lower.context import Op
+from edgeadapt_models.compile.tflite.lower.context import UNNAMED, Op
 
 KERNELS = frozenset({Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED})
 JOINS = frozenset({Op.ADD, Op.CONCATENATION, Op.MUL})
@@ -121,6 +122,8 @@ class _Chooser:
         (result,) = operator.outputs
         if operator.code in KERNELS:
             return self._kernel(operator)
+        if operator.code not in MOVES and self.subgraph.tensors[result].name.startswith(UNNAMED):
+            return False
         if operator.code in JOINS:
             return self._joins(operator)
         if operator.code not in MOVES | _SINGLE or operator.inputs[0] not in self.choice.tensors:

@@ -32,7 +32,7 @@ from edgeadapt_models.compile.tflite.lower.source import Source
 
 Op = schema.BuiltinOperator
 
-_UNNAMED = "between/"
+UNNAMED = "between/"
 """What the names of tensors begin with that hold no value of the ONNX graph."""
 
 
@@ -86,9 +86,7 @@ class Context:
 
     def define(self, name: str, tensor: int, order: Order | None = None) -> None:
         """`tensor` holds the value `name`; the first value that it holds gives it its name."""
-        known = self.subgraph.tensors[tensor]
-        if known.name.startswith(_UNNAMED):
-            self.subgraph.tensors[tensor] = replace(known, name=name)
+        self._name(tensor, name)
         form = Form(tensor, identity(self.rank(name)) if order is None else order)
         self._forms.setdefault(name, []).append(form)
 
@@ -112,6 +110,7 @@ class Context:
             if form.order == order:
                 return form.tensor
         tensor = self._reordered(name, order)
+        self._name(tensor, name)
         forms.append(Form(tensor, order))
         return tensor
 
@@ -153,7 +152,7 @@ class Context:
         version: int = 1,
     ) -> int:
         """Write an operator with one float32 output of the stored `shape`; returns that tensor."""
-        label = f"{_UNNAMED}{len(self.subgraph.operators)}"
+        label = f"{UNNAMED}{len(self.subgraph.operators)}"
         tensor = self.subgraph.add(Tensor(label, tuple(shape), np.dtype(np.float32)))
         self.subgraph.operators.append(Operator(code, tuple(inputs), (tensor,), options, version))
         return tensor
@@ -184,6 +183,11 @@ class Context:
             f"operator {node.op_type} (node {node.name or node.output[0]!r}): {why}; "
             "LiteRT cannot take it from here, --target onnx can"
         )
+
+    def _name(self, tensor: int, name: str) -> None:
+        known = self.subgraph.tensors[tensor]
+        if known.name.startswith(UNNAMED):
+            self.subgraph.tensors[tensor] = replace(known, name=name)
 
     def _known(self, name: str) -> list[Form]:
         forms = self._forms.get(name)
