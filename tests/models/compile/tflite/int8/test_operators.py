@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -61,7 +62,7 @@ MORE = {
 }
 
 
-def agrees(nodes: Sequence[onnx.NodeProto], constants: Mapping[str, np.ndarray]) -> None:
+def agrees(nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Any]) -> None:
     """The int8 model, made as a bundle's is, answers nearly as ONNX Runtime does in float."""
     data = graph(nodes, SHAPE, constants, opset=18)
     frames = np.random.default_rng(1).normal(size=(32, *SHAPE[1:])).astype(np.float32)
