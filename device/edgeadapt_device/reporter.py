@@ -78,6 +78,7 @@ class Reporter:
         self._looker = Looker()
         self._show_due_s = self._write_due_s = 0.0
         self._kept: DeviceStatus | None = None
+        self._health = "ok"
         self.storage_errors = 0
 
     def serve(self, http: HttpSection, stack: ExitStack) -> None:
@@ -153,7 +154,18 @@ class Reporter:
         status = self._looker.look(watched, now, said, running=running)
         if self._kept is not None:
             status = over(self._kept, status)
+        self._tell_health(status)
         self._notifier.status(in_short(status))
         if self._monitor is not None:
             self._monitor.show(status)
         return status
+
+    def _tell_health(self, status: DeviceStatus) -> None:
+        """A change of health goes to the log: the lines that somebody who looks for trouble filters for."""
+        if not (status.running and status.ready) or status.health == self._health:
+            return
+        self._health = status.health
+        level = {"ok": logging.INFO, "failed": logging.ERROR}.get(status.health, logging.WARNING)
+        log.log(
+            level, "the device is %s%s", status.health, "".join(f": {text}" for text in status.reasons[:1])
+        )

@@ -25,13 +25,34 @@ def test_a_line_that_repeats_is_logged_once(tmp_path: Path, caplog: pytest.LogCa
     assert [record.message for record in caplog.records] == ["the disk is full", "something else"]
 
 
-def shown(device: rig.Rig, bundle: Bundle, folder: Path) -> DeviceStatus:
-    """The status of an inline device."""
+def watched(device: rig.Rig, bundle: Bundle) -> Watched:
+    """What a reporter looks at, of an inline device."""
     local = device.device
     builder = Builder(OnnxEngine(bundle), lambda event, session: None)
-    watched = Watched(rig.config(), bundle.digest, local.core, local._performer, builder, NoLink())
-    Reporter(folder, every_s=1.0).write(watched, device.now, running=True)
+    return Watched(rig.config(), bundle.digest, local.core, local._performer, builder, NoLink())
+
+
+def shown(device: rig.Rig, bundle: Bundle, folder: Path) -> DeviceStatus:
+    """The status of an inline device."""
+    Reporter(folder, every_s=1.0).write(watched(device, bundle), device.now, running=True)
     return read_status(folder)
+
+
+def test_a_change_of_health_is_a_line_of_its_own_severity(
+    tmp_path: Path, tiny: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    device, reporter = rig.Rig(tiny), Reporter(tmp_path, every_s=1.0)
+    seen = watched(device, tiny)
+    with caplog.at_level("INFO", "edgeadapt.device"):
+        reporter.write(seen, device.now, running=True)
+        seen.performer.storage_errors += 1
+        for seconds in (0.0, 5.0, 100.0, 1.0):
+            device.wait(seconds)
+            reporter.write(seen, device.now, running=True)
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "the device is degraded: a write failed 0 s ago; 1 so far"),
+        ("INFO", "the device is ok"),
+    ]
 
 
 def test_patch_and_trial_are_shown_in_words(tmp_path: Path, tiny: Bundle) -> None:
