@@ -72,7 +72,8 @@ def _evidence(line: TrialCheck) -> str:
 
 def _source(found: DeviceStatus) -> str:
     trouble = f": {found.source_trouble}" if found.source_trouble else ""
-    return f"{found.source or 'running'}{trouble}, {found.skipped} frames skipped, {found.dropped} overtaken"
+    state = f"{found.source or 'none of its own'}{trouble}"
+    return f"{state}, {found.skipped} frames skipped, {found.dropped} overtaken"
 
 
 def _engine(found: DeviceStatus) -> str:
@@ -82,7 +83,9 @@ def _engine(found: DeviceStatus) -> str:
 
 def _generation(found: DeviceStatus) -> str:
     statistics = f"{found.updates} updates of its statistics" if found.statistics else "fixed statistics"
-    return f"{found.generation}, {timedelta(seconds=round(found.generation_age_s))} old, {statistics}"
+    return (
+        f"{found.generation or 'none'}, {timedelta(seconds=round(found.generation_age_s))} old, {statistics}"
+    )
 
 
 def _broker(found: DeviceStatus, runs: bool) -> str:

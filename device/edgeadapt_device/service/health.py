@@ -95,7 +95,8 @@ def _faults(status: DeviceStatus) -> tuple[str, ...]:
     if status.recovered:
         reasons.append(f"the base runs in place of what ran before: {status.recovered}")
     if status.output_trouble:
-        reasons.append(f"{status.output_trouble}: compile the model without its last activation")
+        fix = "without its last activation" if "not logits" in status.output_trouble else "from whole weights"
+        reasons.append(f"{status.output_trouble}: compile the model {fix}")
     if status.source_trouble and status.source not in _SOURCE_FAULTS:
         reasons.append(f"the source is {status.source}: {status.source_trouble}")
     if status.fallback:

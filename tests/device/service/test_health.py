@@ -55,7 +55,8 @@ def test_a_patience_of_zero_judges_no_pause() -> None:
     [
         ({"trouble": "broker x: refused"}, "broker x: refused"),
         ({"source": "starting", "source_trouble": "camera 0 is not there"}, "camera 0 is not there"),
-        ({"output_trouble": "the outputs are probabilities"}, "without its last activation"),
+        ({"output_trouble": "the outputs are probabilities, not logits"}, "without its last activation"),
+        ({"output_trouble": "the outputs are not finite numbers"}, "compile the model from whole weights"),
         ({"fallback": "CUDA is not there"}, "CUDA is not there"),
         ({"storage_errors": 2, "storage_error_age_s": 5.0}, "a write failed 5 s ago; 2 so far"),
         ({"time_s": 86_400.0}, "clock was never set"),
