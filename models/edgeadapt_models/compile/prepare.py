@@ -163,8 +163,9 @@ def _owned(site: NormSite, owners: Owners, before: list[Named]) -> Named | Unusa
     name = fresh(stem(names) or "norm", {layer.name for layer in before})
     if any(slot in names for layer in before for _, slot in layer.slots):
         raise CompileError(
-            f"norm layer {stem(names)!r} runs more than once per forward pass; "
-            "each place needs a layer and statistics of its own"
+            f"norm layer {stem(names)!r} runs more than once per forward pass; each place needs a layer and "
+            "statistics of its own: give it a copy for each, or compile an exported program or ONNX file of "
+            "the model, in which its places are parted"
         )
     slots = tuple((value.kind, slot) for value, slot in zip(site.values, names, strict=True))
     return Named(name, site, slots, {slot: owners.values[slot] for slot in names})

@@ -26,7 +26,7 @@ from edgeadapt_models.compile.graph.edit import (
 
 LOGITS, EMBEDDING = "logits", "embedding"
 OUTPUTS = (LOGITS, EMBEDDING)
-_SQUASHING = ("Softmax", "LogSoftmax", "Sigmoid")
+SQUASHING = ("Softmax", "LogSoftmax", "Sigmoid")
 _MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Cast")
 
 Shapes = Mapping[str, Sequence[int]]
@@ -121,7 +121,7 @@ def strip_probabilities(graph: onnx.GraphProto) -> tuple[str, ...]:
     tensor = graph.output[0].name
     while (node := makers.get(tensor)) is not None and node.op_type in _MOVES:
         tensor = node.input[0]
-    if node is None or node.op_type not in _SQUASHING:
+    if node is None or node.op_type not in SQUASHING:
         return ()
     bypass(graph, [node])
     if node.op_type == "Sigmoid":

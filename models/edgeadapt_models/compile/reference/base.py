@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from edgeadapt.bundle import SlotValues
 from edgeadapt.tensors import FloatArray
+from edgeadapt_models.compile.graph.outputs import LOGITS
+from edgeadapt_models.compile.reference.squash import squashed
 
 Compare: TypeAlias = Callable[[Mapping[str, FloatArray]], dict[str, float]]
 """How far outputs ("logits", "embedding", and a probe graph's moments) are from what they ought to be;
@@ -54,14 +56,21 @@ def relative_difference(expected: npt.NDArray[Any], actual: npt.NDArray[Any]) ->
     return float(gap / max(1.0, float(np.abs(expected).max(initial=0.0))))
 
 
-def comparing(expected: Mapping[str, npt.NDArray[Any]]) -> Compare:
-    """Compare outputs with arrays of the same names; an output may have more columns behind."""
+def comparing(expected: Mapping[str, npt.NDArray[Any]], squash: str = "") -> Compare:
+    """Compare outputs with arrays of the same names; an output may have more columns behind.
+
+    Args:
+        expected: by name.
+        squash: what the expected "logits" are of the logits, as in `reference.squash`.
+    """
 
     def compare(actual: Mapping[str, FloatArray]) -> dict[str, float]:
+        given: dict[str, npt.NDArray[Any]] = dict(actual)
+        given[LOGITS] = squashed(actual[LOGITS], squash)
         return {
-            name: relative_difference(value, actual[name][:, : value.shape[1]])
+            name: relative_difference(value, given[name][:, : value.shape[1]])
             for name, value in expected.items()
-            if name in actual
+            if name in given
         }
 
     return compare

@@ -15,8 +15,7 @@ from edgeadapt_models.compile.graph.inputs import GivenInput, Layout, Preprocess
 from edgeadapt_models.compile.graph.outputs import LOGITS
 from edgeadapt_models.compile.graph.run import run_graph
 from edgeadapt_models.compile.reference.base import Compare, relative_difference
-
-_SQUASHED = ("Softmax", "LogSoftmax", "Sigmoid")
+from edgeadapt_models.compile.reference.squash import squash_of, squashed
 
 
 class FileReference:
@@ -36,7 +35,7 @@ class FileReference:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._given, self._layout, self._wanted, self._output = given, layout, wanted, output
-        self._squash = _squash(model, output)
+        self._squash = squash_of(model, output)
 
     def expect(self, x: FloatArray, values: SlotValues) -> Compare | None:
         """Of the logits, at base values; where the file ends in a squashing function, of what it returns."""
@@ -45,7 +44,7 @@ class FileReference:
         expected = np.concatenate([self._run(x[i : i + 1]) for i in range(len(x))])
 
         def compare(actual: Mapping[str, FloatArray]) -> dict[str, float]:
-            return {LOGITS: relative_difference(expected, _squashed(actual[LOGITS], self._squash))}
+            return {LOGITS: relative_difference(expected, squashed(actual[LOGITS], self._squash))}
 
         return compare
 
@@ -68,23 +67,3 @@ def feed(x: FloatArray, given: GivenInput, layout: Layout, wanted: Preprocessing
     turned = x.transpose(0, 2, 3, 1) if layout == "NHWC" and x.ndim == 4 else x
     rounded = np.rint(turned) if kind == np.uint8 else turned
     return np.ascontiguousarray(rounded, dtype=kind)
-
-
-def _squash(model: onnx.ModelProto, output: str) -> str:
-    """The squashing function that `output` ends in, "" for none."""
-    makers = {node.output[0]: node for node in model.graph.node}
-    node = makers.get(output)
-    while node is not None and node.op_type in ("Identity", "Flatten", "Reshape", "Squeeze", "Cast"):
-        node = makers.get(node.input[0])
-    return node.op_type if node is not None and node.op_type in _SQUASHED else ""
-
-
-def _squashed(logits: FloatArray, squash: str) -> npt.NDArray[np.float64]:
-    values = logits.astype(np.float64)
-    if squash == "Sigmoid":
-        return np.asarray(1.0 / (1.0 + np.exp(-values)))
-    if squash in ("Softmax", "LogSoftmax"):
-        shifted = values - values.max(axis=1, keepdims=True)
-        log = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        return np.asarray(np.exp(log) if squash == "Softmax" else log)
-    return values

@@ -16,19 +16,23 @@ from edgeadapt_models.compile.reference.base import Compare, comparing
 
 
 class TorchReference:
-    """A module in eval mode that returns logits, or (logits, embedding)."""
+    """A module in eval mode that returns logits or what it makes of them, or (logits, embedding)."""
 
     title = "torch"
 
-    def __init__(self, module: nn.Module, prepare: Callable[[FloatArray], FloatArray]) -> None:
+    def __init__(
+        self, module: nn.Module, prepare: Callable[[FloatArray], FloatArray], squash: str = ""
+    ) -> None:
         """Keep a module.
 
         Args:
             module: copied when slots are written; its norm layers have parameters of their own.
             prepare: makes what the module takes of what the bundle takes.
+            squash: what the module makes of its logits at the end, as in `reference.squash`.
         """
         self._module = module
         self._prepare = prepare
+        self._squash = squash
         self._known = {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
     def expect(self, x: FloatArray, values: SlotValues) -> Compare | None:
@@ -42,7 +46,7 @@ class TorchReference:
             raise CompileError(f"torch fails on an input of shape {x.shape}: {error}") from error
         expected = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
         named = zip((LOGITS, EMBEDDING), expected, strict=False)
-        return comparing({name: tensor.numpy() for name, tensor in named})
+        return comparing({name: tensor.numpy() for name, tensor in named}, self._squash)
 
     def _with(self, values: SlotValues) -> nn.Module:
         if not values:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -63,7 +65,12 @@ def export_program(program: torch.export.ExportedProgram, outputs: int) -> onnx.
 def _trace(module: nn.Module, example: Tensor, outputs: int) -> onnx.ModelProto:
     names = OUTPUTS[:outputs]
     try:
-        with warnings.catch_warnings(record=True) as recorded, tempfile.TemporaryDirectory() as scratch:
+        with (
+            warnings.catch_warnings(record=True) as recorded,
+            tempfile.TemporaryDirectory() as scratch,
+            _plain_attention(),
+            _silent(),
+        ):
             # The exporter announces its own retirement; what it says about the model is checked below.
             # (Filters that make it an error do not do: torch's C code turns that into a SystemError.)
             warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -128,6 +135,31 @@ def _capture(
         raise CompileError("the exporter returned nothing")
     proto: onnx.ModelProto = program.model_proto
     return proto
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Transformer layers as operators that the exporter knows, not as one kernel for inference."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """The exporter's C++ code prints the whole graph on the process' own stdout when it fails."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "wb") as sink:
+        os.dup2(sink.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextlib.contextmanager

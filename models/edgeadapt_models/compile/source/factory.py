@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,9 +21,11 @@ from edgeadapt.errors import CompileError
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "ema")
 """Under which training scripts commonly keep the weights in a checkpoint."""
-_PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put in front of names."""
+_PREFIXES = ("module", "_orig_mod", "model")
+"""What DataParallel, torch.compile and Lightning put in front of names."""
 _SHOWN = 5
+_FORBIDDEN = re.compile(r"GLOBAL ([\w.]+)")
+"""How torch.load names what it does not load."""
 
 
 def make_module(target: str, *, folder: Path | None = None) -> nn.Module:
@@ -71,6 +73,8 @@ def load_weights(module: nn.Module, path: Path) -> tuple[str, ...]:
         CompileError: the file cannot be read, holds code or a module, or does not fit; lists names.
     """
     state, notes = _state(_read(path), path)
+    state, taken_off = _without_prefixes(state, module.state_dict().keys())
+    notes += taken_off
     try:
         fit = module.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -100,16 +104,24 @@ def _read(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = _FORBIDDEN.search(str(error))
+        what = f"a {found[1]}" if found else "a whole module, perhaps"
         raise CompileError(
-            f"{path} holds more than tensors (a whole module, perhaps), which is not loaded because loading "
-            f"it would run code: save model.state_dict() instead. {str(error).splitlines()[0]}"
+            f"{path} holds more than tensors ({what}), which is not loaded because loading it would run "
+            "code: save model.state_dict() instead"
         ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
-        raise CompileError(f"{path} cannot be read as weights: {error}") from error
+    except Exception as error:  # noise raises whatever its first bytes happen to mean
+        if "TorchScript" in str(error):
+            raise CompileError(
+                f"{path} is TorchScript: save model.state_dict() of the plain module"
+            ) from error
+        raise CompileError(
+            f"{path} cannot be read as weights, or is cut short: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _state(loaded: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state dict in what was loaded, with prefixes taken off."""
+    """The state dict in what was loaded."""
     notes: list[str] = []
     for name in _CONTAINERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
@@ -118,11 +130,21 @@ def _state(loaded: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]
             break
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise CompileError(f"{path} holds no state dict: save model.state_dict()")
-    state = {str(name): value for name, value in loaded.items()}
-    for prefix in _PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-            notes.append(f"{prefix!r} taken off the names of the weights")
+    return {str(name): value for name, value in loaded.items()}, tuple(notes)
+
+
+def _without_prefixes(
+    state: dict[str, Tensor], expected: Set[str]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The weights under the names that are expected, where a prefix that all share is what is between."""
+    notes: list[str] = []
+    while state and not expected & state.keys():
+        heads = {name.partition(".")[0] for name in state}
+        prefix = heads.pop()
+        if heads or prefix not in _PREFIXES:
+            break
+        state = {name.removeprefix(f"{prefix}."): value for name, value in state.items()}
+        notes.append(f"'{prefix}.' taken off the names of the weights")
     return state, tuple(notes)
 
 

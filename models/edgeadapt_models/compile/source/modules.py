@@ -26,6 +26,7 @@ from edgeadapt.bundle import InputSpec
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.graph.inputs import Preprocessing
+from edgeadapt_models.compile.reference.squash import squash_of
 from edgeadapt_models.compile.reference.torch_module import TorchReference
 from edgeadapt_models.compile.source.draft import Draft, Owners
 from edgeadapt_models.compile.source.export import export_module
@@ -62,13 +63,14 @@ def draft_module(
     outputs = check_outputs(twin, example, classes)
     _check_norms(twin)
     _own_parameters(twin)
-    reference = TorchReference(twin, lambda batch: preprocess(batch, spec, wanted))
     stand_in = copy.deepcopy(twin)
     owners = _owners(twin, _stand_ins(stand_in))
     try:
         graph = export_module(stand_in, example, outputs)
     except CompileError as error:
         raise CompileError(f"{error}; found: {describe_modules(module)}") from error
+    squash = squash_of(graph, graph.graph.output[0].name)
+    reference = TorchReference(twin, lambda batch: preprocess(batch, spec, wanted), squash)
     return Draft(graph, spec, reference, "NCHW", wanted, owners)
 
 
@@ -92,7 +94,16 @@ def describe_modules(module: nn.Module) -> str:
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy in eval mode on the CPU, without gradients; raises CompileError."""
+    """A copy in eval mode on the CPU, without gradients.
+
+    Raises:
+        CompileError: it cannot be copied, or holds parameters of another precision than float32.
+    """
+    kinds = {str(p.dtype) for p in module.parameters() if p.dtype != torch.float32}
+    if kinds:
+        raise CompileError(
+            f"the model holds parameters of {', '.join(sorted(kinds))}; float32 is needed: call .float()"
+        )
     try:
         return copy.deepcopy(module).cpu().eval().requires_grad_(False)
     except (*_UNREADABLE, pickle.PickleError) as error:
@@ -110,11 +121,6 @@ def check_outputs(module: nn.Module, example: Tensor, classes: int) -> int:
         CompileError: forward fails, or does not return logits [N, K] or (logits, embedding [N, D]) in
             float32, or what it returns is not finite.
     """
-    kinds = {str(p.dtype) for p in module.parameters() if p.dtype != torch.float32}
-    if kinds:
-        raise CompileError(
-            f"the model holds parameters of {', '.join(sorted(kinds))}; float32 is needed: call .float()"
-        )
     try:
         with torch.no_grad():
             returned = module(example)

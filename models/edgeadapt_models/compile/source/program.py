@@ -18,9 +18,13 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.graph.inputs import Preprocessing
 from edgeadapt_models.compile.graph.outputs import OUTPUTS
 from edgeadapt_models.compile.reference.base import Compare, comparing
+from edgeadapt_models.compile.reference.squash import squash_of
 from edgeadapt_models.compile.source.draft import Draft
 from edgeadapt_models.compile.source.export import export_program
 from edgeadapt_models.compile.source.modules import preprocess
+
+_TRAINING = ("training", "train")
+"""What operators of torch call the flag that tells them to train."""
 
 
 def program_shape(program: torch.export.ExportedProgram) -> tuple[int, ...]:
@@ -70,8 +74,8 @@ def draft_program(
         CompileError: the program cannot be run or exported, or does not return logits.
     """
     wanted = preprocessing or Preprocessing()
-    reference = ProgramReference(program, spec, wanted)
-    returned = reference.run(x[:1], {})
+    _refuse_training(program)
+    returned = ProgramReference(program, spec, wanted).run(x[:1], {})
     shapes = [list(tensor.shape) for tensor in returned]
     if len(returned) > 2 or any(tensor.ndim != 2 for tensor in returned) or shapes[0][1] != classes:
         raise CompileError(
@@ -79,7 +83,21 @@ def draft_program(
             f"for one input it returns {shapes}"
         )
     graph = export_program(program, len(returned))
-    return Draft(graph, spec, reference, "NCHW", wanted)
+    squash = squash_of(graph, graph.graph.output[0].name)
+    return Draft(graph, spec, ProgramReference(program, spec, wanted, squash), "NCHW", wanted)
+
+
+def _refuse_training(program: torch.export.ExportedProgram) -> None:
+    """Raise CompileError for a program that was captured in training mode: it moves its own statistics."""
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        for place, argument in enumerate(schema.arguments if schema is not None else ()):
+            given = node.args[place] if place < len(node.args) else node.kwargs.get(argument.name)
+            if argument.name in _TRAINING and given is True:
+                raise CompileError(
+                    f"the program was exported in training mode ({node.name}): call module.eval() before "
+                    "torch.export.export"
+                )
 
 
 class ProgramReference:
@@ -87,10 +105,17 @@ class ProgramReference:
 
     title = "torch"
 
-    def __init__(self, program: torch.export.ExportedProgram, spec: InputSpec, wanted: Preprocessing) -> None:
+    def __init__(
+        self,
+        program: torch.export.ExportedProgram,
+        spec: InputSpec,
+        wanted: Preprocessing,
+        squash: str = "",
+    ) -> None:
+        """`squash` is what the program makes of its logits at the end, as in `reference.squash`."""
         self._module = program.module(check_guards=False)
         self._tensors = {**dict(self._module.named_parameters()), **dict(self._module.named_buffers())}
-        self._spec, self._wanted = spec, wanted
+        self._spec, self._wanted, self._squash = spec, wanted, squash
 
     def expect(self, x: FloatArray, values: SlotValues) -> Compare | None:
         """As in `Reference`; nothing for slots that are no parameters of the program."""
@@ -98,7 +123,7 @@ class ProgramReference:
             return None
         parts = [self.run(x[index : index + 1], values) for index in range(len(x))]
         named = zip(OUTPUTS, zip(*parts, strict=True), strict=False)
-        return comparing({name: torch.cat(tensors).numpy() for name, tensors in named})
+        return comparing({name: torch.cat(tensors).numpy() for name, tensors in named}, self._squash)
 
     def run(self, x: FloatArray, values: SlotValues) -> tuple[Tensor, ...]:
         """What the program returns for one input; raises CompileError."""
