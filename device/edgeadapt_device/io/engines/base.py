@@ -89,5 +89,6 @@ class Engine(Protocol):
 
         Raises:
             BundleError: the model does not load, does not run, or does not fit the manifest.
+            ConfigError: the runtime's library does not work on this machine.
         """
         ...

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
 from edgeadapt.bundle import Bundle
 from edgeadapt.errors import ConfigError
 from edgeadapt.registry import Registry
@@ -51,7 +53,7 @@ def open_engine(bundle: Bundle, settings: EngineSection) -> Engine:
     """The engine that the configuration names.
 
     Raises:
-        ConfigError: no such engine (lists the known ones), or its library is missing.
+        ConfigError: no such engine (lists the known ones), or its library is missing or does not load.
         BundleError: the bundle has no model for it.
     """
     known = _ENGINES if settings.runtime in _ENGINES else _all()
@@ -65,6 +67,11 @@ def open_engine(bundle: Bundle, settings: EngineSection) -> Engine:
         fix = f"pip install 'edgeadapt[{extra}]'" if extra else f"install {error.name}"
         raise ConfigError(
             f"engine.runtime: {settings.runtime} needs package {error.name!r}, which is not installed: {fix}"
+        ) from error
+    except ImportError as error:
+        raise ConfigError(
+            f"engine.runtime: the library of {settings.runtime} is installed but does not load "
+            f"(is it for this processor, and for NumPy {np.__version__}?): {error}"
         ) from error
 
 

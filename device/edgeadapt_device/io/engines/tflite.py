@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeadapt.bundle import Artifact, Bundle, MomentInversion, SlotValues
-from edgeadapt.errors import BundleError, TransportError
+from edgeadapt.errors import BundleError, ConfigError, TransportError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_device.config import EngineSection
 from edgeadapt_device.io.engines.base import MOMENTS, SCORES, EngineReport, Frames, Scores
@@ -113,7 +113,12 @@ class TfliteEngine:
         return EngineReport(self._library.title, self._artifact.precision, "CPU", refused)
 
     def build(self, values: SlotValues) -> TfliteSession:
-        """Build and warm up; raises BundleError when the model does not load or does not fit the manifest."""
+        """Build and warm up.
+
+        Raises:
+            BundleError: the model does not load or does not fit the manifest.
+            ConfigError: the library does not work with this NumPy.
+        """
         bundle, artifact = self._bundle, self._artifact
         model = bundle.fast_model(artifact, values)
         try:
@@ -122,6 +127,12 @@ class TfliteEngine:
             fast, probe = (TfliteGraph(interpreter, name, bundle, artifact) for name in (FAST, PROBE))
         except _ERRORS as error:
             raise BundleError(f"bundle {bundle.manifest.name}: model does not load: {error}") from error
+        except SystemError as error:
+            # How `tflite_runtime`, which is built for NumPy 1, answers where there is a newer one.
+            raise ConfigError(
+                f"engine.runtime: {self._library.title} does not work with NumPy {np.__version__}: "
+                "pip install ai-edge-litert, or 'numpy<2'"
+            ) from error
         session = TfliteSession(Frame(bundle.manifest.input), fast, probe, bundle.inversion(artifact, values))
         warm_up(bundle, session)
         give_back_freed(len(model))

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 from edgeadapt.bundle import Bundle
+from edgeadapt.errors import ConfigError
 from edgeadapt_device.config import EngineSection
+from edgeadapt_device.io.engines import open_engine
 from edgeadapt_device.io.engines.litert import find_library
 from edgeadapt_device.io.engines.tflite import TfliteEngine
 from edgeadapt_models.compile import tiny_images
 
 
 def forget(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    """Make a package one that is not installed."""
+    """Make a package one that is not installed, and its old name one that was not imported yet."""
+    for name in ("tflite_runtime", "tflite_runtime.interpreter"):
+        sys.modules.pop(name, None)
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"{package}.interpreter", raising=False)
 
@@ -66,6 +70,44 @@ def test_a_package_that_is_there_but_does_not_load_is_not_taken_for_a_missing_on
     forget(monkeypatch, "ai_edge_litert")
     with pytest.raises(ModuleNotFoundError, match="a_part_that_is_missing"):
         find_library()
+
+
+def test_a_library_that_does_not_load_is_said_to_be_there(
+    both: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "tflite_runtime"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "interpreter.py").write_text("raise ImportError('wrong ELF class: ELFCLASS32')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    forget(monkeypatch, "ai_edge_litert")
+    with pytest.raises(ConfigError, match=r"tflite is installed but does not load \(.*\): wrong ELF class"):
+        open_engine(both, EngineSection(runtime="tflite"))
+
+
+def test_a_library_for_another_numpy_is_said_with_the_way_out(
+    both: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tflite_runtime` 2.14 with NumPy 2 opens no model, in these words."""
+    package = tmp_path / "tflite_runtime"
+    package.mkdir()
+    (package / "__init__.py").write_text("__version__ = '2.14.0'\n")
+    (package / "interpreter.py").write_text(
+        "class Interpreter:\n"
+        "    def __init__(self, **_):\n"
+        "        raise SystemError('<built-in method> returned a result with an exception set')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    forget(monkeypatch, "ai_edge_litert")
+    try:
+        engine = open_engine(both, EngineSection(runtime="tflite"))
+        with pytest.raises(
+            ConfigError, match=r"tflite_runtime 2\.14\.0 does not work with NumPy .*'numpy<2'"
+        ):
+            engine.build({})
+    finally:
+        for name in ("tflite_runtime", "tflite_runtime.interpreter"):
+            sys.modules.pop(name, None)
 
 
 def test_providers_are_not_its_own_and_that_is_said(both: Bundle) -> None:
