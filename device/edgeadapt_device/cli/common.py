@@ -21,6 +21,14 @@ CONFIG = click.option(
 )
 
 
+def hush_decoders() -> None:
+    """Keep the FFmpeg in OpenCV from printing every picture that it cannot decode: that is told as a state.
+
+    Whoever sets the variable (0 to 56, as FFmpeg counts) hears it again.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
 def read_text(path: Path) -> str:
     """The file as text; raises ConfigError that says how to make one."""
     try:

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from edgeadapt.errors import ConfigError
-from edgeadapt_device.cli.common import CONFIG, read_config
+from edgeadapt_device.cli.common import CONFIG, hush_decoders, read_config
 from edgeadapt_device.doctor.finding import Finding, Level, failed, ok
 
 _FAILED = 1
@@ -26,6 +26,7 @@ def doctor(config_path: Path, as_json: bool) -> None:
     device that runs is not disturbed. Run it as the user that the device runs as. Exits with 0 when all
     can work, and with 1 when something has failed.
     """
+    hush_decoders()
     findings: list[Finding] = []
     for finding in _findings(config_path):
         findings.append(finding)

@@ -14,7 +14,7 @@ from types import FrameType
 import click
 
 from edgeadapt.errors import EdgeAdaptError, TransportError
-from edgeadapt_device.cli.common import CONFIG, read_config
+from edgeadapt_device.cli.common import CONFIG, hush_decoders, read_config
 from edgeadapt_device.service import logs, notify
 
 # sysexits.h EX_TEMPFAIL: a new start may go well, unlike after 2.
@@ -43,6 +43,7 @@ def run(config_path: Path, verbose: bool) -> None:
     notifier = notify.from_environment(os.environ, os.getpid())
     for variable in notify.VARIABLES:
         os.environ.pop(variable, None)  # not for processes that this one may start
+    hush_decoders()
     stop = threading.Event()
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:

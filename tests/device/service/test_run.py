@@ -14,6 +14,7 @@ import pytest
 
 from edgeadapt_models.compile import tiny_bundle
 from tests.device import rig
+from tests.device.io.sources.videos import make_video
 
 pytestmark = pytest.mark.integration
 _COMMAND = [sys.executable, "-c", "from edgeadapt.cli import main; main()", "device", "run"]
@@ -78,6 +79,17 @@ def test_a_disk_that_refuses_is_75_and_a_new_start_may_go_well(folder: Path) -> 
     until_it_runs(again, folder)
     again.send_signal(signal.SIGTERM)
     assert again.wait(60) == 0
+
+
+def test_a_damaged_video_fills_no_journal(folder: Path) -> None:
+    make_video(folder / "a.avi", 60, width=64, height=64)
+    data = (folder / "a.avi").read_bytes()
+    (folder / "a.avi").write_bytes(data[: len(data) // 2].replace(b"\xff\xc4", b"\xff\xc5"))
+    video = {"KIND": "video", "PATH": "a.avi", "LOOP": "false", "RESIZE": "stretch"}
+    process = start(folder, **{f"EDGEADAPT__SOURCE__{key}": value for key, value in video.items()})
+    assert process.wait(60) in (0, 2)
+    lines = (folder / "journal").read_text().splitlines()
+    assert [line for line in lines if not line.startswith(("<6>", "<4>", "<3>"))] == []
 
 
 def test_a_watchdogs_signal_leaves_the_stacks_of_all_threads_in_the_journal(folder: Path) -> None:

@@ -1,12 +1,14 @@
 """A video file, frame by frame from the first to the last: the index of a frame is its place in the file.
 
-A seek by number is not exact for every codec, so a reader that begins later goes there frame by frame.
+A seek by number is not exact for every codec, so a reader that begins later goes there frame by frame. A
+picture that cannot be decoded is skipped and uses up its index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from edgeadapt_device.io.sources.fit import Fitter
 
 # Frames that are passed over before the reader looks whether it is to end.
 _STRIDE = 64
+# Reads that fail in a row before they are taken for the end of the file: it looks like a damaged picture.
+_END = 100
 # A file that gives fewer than this share of the frames it says it has is damaged.
 _WHOLE = 0.9
 
@@ -47,7 +51,7 @@ class VideoSource:
         self._path, self._open, self._fitter, self._loop = path, opening, fitter, loop
         self.health = Health(report)
         with self._opened() as capture:
-            image = _read(capture)
+            image = next((found for found in _places(capture, 0) if found is not None), None)
         if image is None:
             raise ConfigError(f"{path} holds no frame that can be read: it is empty, or no video")
         try:
@@ -65,15 +69,14 @@ class VideoSource:
         while True:
             passed = used = 0
             with self._opened() as capture:
-                while passed < skip and _grab(capture):
+                for image in _places(capture, skip):
                     passed += 1
-                    if passed % _STRIDE == 0:
+                    if passed > skip:
+                        frame = self._fit(index, image)
+                        index, used = index + 1, used + (frame is not None)
+                        yield frame
+                    elif passed % _STRIDE == 0:
                         yield None
-                while passed >= skip and (image := _read(capture)) is not None:
-                    self.health.good()
-                    frame = self._fit(index, image)
-                    index, passed, used = index + 1, passed + 1, used + (frame is not None)
-                    yield frame
                 self._tell_damage(capture, passed)
             if not self._loop:
                 return
@@ -82,8 +85,11 @@ class VideoSource:
             # It may have ended on the way to the first frame; then its length is known now.
             skip = skip % passed if passed < skip else 0
 
-    def _fit(self, index: int, image: npt.NDArray[np.generic]) -> Frame | None:
+    def _fit(self, index: int, image: npt.NDArray[np.generic] | None) -> Frame | None:
+        self.health.good()
         try:
+            if image is None:
+                raise Unusable("it cannot be decoded")
             return Frame(index, self._fitter.convert(image))
         except Unusable as error:
             self.health.skip(f"{self._path.name}: frame {index} skipped: {error}")
@@ -116,10 +122,24 @@ class VideoSource:
         """The reader has closed the file."""
 
 
+def _places(capture: Capture, start: int) -> Iterator[npt.NDArray[np.generic] | None]:
+    """The pictures of a file from its beginning; None for one before `start`, or that cannot be decoded."""
+    place = failed = 0
+    while failed < _END:
+        wanted = place + failed >= start
+        image = _read(capture) if wanted else None
+        if image is None and (wanted or not _grab(capture)):
+            failed += 1
+            continue
+        yield from repeat(None, failed)
+        place, failed = place + failed + 1, 0
+        yield image
+
+
 def _read(capture: Capture) -> npt.NDArray[np.generic] | None:
     try:
         good, image = capture.read()
-    except Exception:  # a frame that cannot be decoded ends the file, as it does where none is raised
+    except Exception:  # OpenCV's have no base of their own
         return None
     return image if good else None
 

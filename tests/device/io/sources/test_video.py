@@ -82,6 +82,25 @@ def test_a_video_that_was_cut_off_gives_what_there_is_and_says_so(tmp_path: Path
     assert told == [f"{path} ended after {len(got)} of about 120 frames: it is cut off or damaged"]
 
 
+def test_a_picture_that_cannot_be_decoded_is_skipped_and_uses_up_its_index(tmp_path: Path) -> None:
+    path, told = tmp_path / "a.avi", list[str]()
+    make_video(path, 10, width=64, height=64)
+    data = bytearray(path.read_bytes())
+    # Every picture of MJPEG begins like this; from there on the fourth one is none any more.
+    marks = [at for at in range(len(data) - 1) if data[at : at + 3] == b"\xff\xd8\xff"]
+    data[marks[3] : marks[4] - 8] = bytes(marks[4] - 8 - marks[3])
+    path.write_bytes(data)
+    for start in (0, 2, 3, 4, 9):
+        told.clear()
+        got = list(given(source(path, report=told.append), start))
+        assert [frame.index for frame in got] == [index for index in range(start, 10) if index != 3]
+        assert [number_in(frame) for frame in got] == [frame.index for frame in got]
+        assert told == (["a.avi: frame 3 skipped: it cannot be decoded"] if start <= 3 else [])
+    looping = source(path, loop=True)
+    assert [frame.index for frame in islice(given(looping), 12)] == [*range(3), *range(4, 13)]
+    assert looping.health.seen.skipped == 1
+
+
 def test_frames_of_another_size_are_refused_at_the_start_or_skipped_later(path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"32x16, the model takes 8x8: set source\.resize"):
         VideoSource(path, video_file(path), Fitter(COLOUR, "off"))
