@@ -20,6 +20,9 @@ from edgeadapt_models.compile.analyse.affine import affine_behind, bias_behind, 
 from edgeadapt_models.compile.analyse.sites import Value
 from edgeadapt_models.compile.analyse.view import GraphView, attribute, channel_axis
 
+_SHAPING = ("Expand", "Reshape", "Unsqueeze")
+"""What torch's newer exporter puts behind a mean that keeps its axes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Core:
@@ -56,13 +59,13 @@ def find_cores(view: GraphView) -> list[Core]:
 
 
 def mean_axes(view: GraphView, node: onnx.NodeProto) -> tuple[int, ...] | None:
-    """Axes of a ReduceMean with keepdims, sorted and not negative; None when they are not constant."""
+    """Axes of a ReduceMean, sorted and not negative; None when they are not constant."""
     shape = view.shape(node.input[0])
     axes = attribute(node, "axes")
     if axes is None and len(node.input) > 1:
         held = view.constant(node.input[1])
         axes = None if held is None else held.reshape(-1).tolist()
-    if shape is None or not axes or not attribute(node, "keepdims", 1):
+    if shape is None or not axes:
         return None
     return tuple(sorted(int(axis) % len(shape) for axis in axes))
 
@@ -74,15 +77,38 @@ def _core(view: GraphView, variance: onnx.NodeProto) -> Core | None:
     if axes is None or difference is None:
         return None
     sub = view.made_by(difference, "Sub")
-    mean = None if sub is None else view.made_by(sub.input[1], "ReduceMean")
-    if sub is None or mean is None or mean.input[0] != sub.input[0] or mean_axes(view, mean) != axes:
+    if sub is None or _mean_of(view, sub.input[1], sub.input[0]) != axes:
         return None
-    added = _plus_epsilon(view, variance.output[0])
+    kept = _with_axes(view, variance.output[0], _kept(view.shape(sub.input[0]) or (), axes))
+    added = None if kept is None else _plus_epsilon(view, kept)
     if added is None:
         return None
     summed, epsilon = added
-    found = _Search(view, sub.input[0], mean.output[0], axes, epsilon)
-    return found.from_sum(summed)
+    return _Search(view, sub.input[0], axes, epsilon).from_sum(summed)
+
+
+def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a mean over `axes` that keeps them."""
+    return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+
+
+def _mean_of(view: GraphView, tensor: str, source: str) -> tuple[int, ...] | None:
+    """Axes of the mean of `source` that `tensor` is, shaped as if it had kept them; else None."""
+    shape, end = view.shape(tensor), tensor
+    while (node := view.made_by(end, *_SHAPING)) is not None:
+        end = node.input[0]
+    mean = view.made_by(end, "ReduceMean")
+    axes = None if mean is None or mean.input[0] != source else mean_axes(view, mean)
+    return axes if axes is not None and shape == _kept(view.shape(source) or (), axes) else None
+
+
+def _with_axes(view: GraphView, tensor: str, wanted: tuple[int, ...]) -> str | None:
+    """`tensor`, or what it becomes when axes of length 1 are put in until it has the shape `wanted`."""
+    while True:
+        readers = [node for node in view.readers(tensor) if node.op_type != "Shape"]
+        if len(readers) != 1 or readers[0].op_type not in _SHAPING or readers[0].input[0] != tensor:
+            return tensor if view.shape(tensor) == wanted else None
+        tensor = readers[0].output[0]
 
 
 def _squared(view: GraphView, tensor: str) -> str | None:
@@ -112,7 +138,6 @@ class _Search:
 
     view: GraphView
     tensor: str
-    mean: str
     axes: tuple[int, ...]
     epsilon: float
 
@@ -135,7 +160,11 @@ class _Search:
 
     def _is_centred(self, tensor: str) -> bool:
         node = self.view.made_by(tensor, "Sub")
-        return node is not None and list(node.input) == [self.tensor, self.mean]
+        return node is not None and node.input[0] == self.tensor and self._is_mean(node.input[1])
+
+    def _is_mean(self, tensor: str) -> bool:
+        """The mean, or a copy: `x.mean()` beside `x.var()` takes it twice."""
+        return _mean_of(self.view, tensor, self.tensor) == self.axes
 
     def _plain(self, normal: str) -> Core:
         behind = affine_behind(self.view, normal)
@@ -169,7 +198,7 @@ class _Search:
             if self._is_centred(other):
                 bias = bias_behind(self.view, node.output[0], axis)
                 return Core(self.tensor, self.axes, self.epsilon, node.output[0], "", axis, scale, bias)
-            if other == self.mean:
+            if self._is_mean(other):
                 return self._tensorflow(product.output[0], node.output[0], axis, scale)
         return None
 

@@ -153,6 +153,33 @@ def layer_reciprocal(net: Net, x: str, v: Values) -> str:
     return _last(net, x, inside)
 
 
+def layer_mean_and_variance(net: Net, x: str, v: Values) -> str:
+    """x.mean() beside x.var(), which takes the mean once more; torch's older exporter."""
+
+    def inside(y: str) -> str:
+        _, _, summed = _centred(net, y, [3], power=False)
+        difference = net.op("Sub", y, net.mean(y, [3]))
+        return _affine(net, net.op("Div", difference, net.op("Sqrt", summed)), v, (-1,))
+
+    return _last(net, x, inside)
+
+
+def layer_axes_put_back(net: Net, x: str, v: Values) -> str:
+    """The same of torch's newer exporter: the variance loses its axis and gets it back."""
+    mean = net.mean(x, [1])
+    difference = net.op("Sub", x, mean)
+    lost = net.mean(net.op("Mul", difference, difference), [1], keepdims=0)
+    size = net.op("Slice", net.op("Shape", lost), *(net.const(_integers(n)) for n in (0, 1)))
+    kept = net.op("Reshape", lost, net.op("Concat", size, net.const(_integers(1, 7, 7)), axis=0))
+    wide = net.op("Expand", kept, net.op("Concat", size, net.const(_integers(1, 7, 7)), axis=0))
+    root = net.op("Sqrt", net.op("Add", wide, net.const(np.array(EPSILON, np.float32))))
+    return _affine(net, net.op("Div", difference, root), v, (-1, 1, 1))
+
+
+def _integers(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
 def layer_power(net: Net, x: str, v: Values) -> str:
     """Pow by -0.5."""
 

@@ -20,6 +20,8 @@ LAYER = [
     norms.layer,
     norms.layer_div,
     norms.layer_reciprocal,
+    norms.layer_mean_and_variance,
+    norms.layer_axes_put_back,
     norms.layer_power,
     norms.layer_one_over,
     norms.layer_scale_first,
