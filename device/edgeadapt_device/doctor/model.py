@@ -55,7 +55,9 @@ def look(bundle: Bundle, settings: EngineSection) -> Iterator[Finding]:
     text = f"{report.runtime}, {report.precision}, on {report.device}: built in {built_s:.2f} s"
     text += f", a frame takes {frame_ms:.1f} ms"
     if report.refused:
-        yield warning("model", f"{text}; {'; '.join(report.refused)}", "see `providers` above")
+        yield warning(
+            "model", f"{text}; {'; '.join(report.refused)}", "mend that, or take it out of engine.providers"
+        )
     else:
         yield ok("model", text)
     rest = session.run(frames[1:], probe=True)

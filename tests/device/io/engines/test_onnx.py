@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from edgeadapt.bundle import Bundle, MomentInversion
 from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.config import EngineSection
-from edgeadapt_device.io.engines import Frames
+from edgeadapt_device.io.engines import Frames, providers
 from edgeadapt_device.io.engines.inputs import Frame
 from edgeadapt_device.io.engines.onnx import OnnxEngine, OnnxSession
 from edgeadapt_device.io.engines.providers import Providers, full_names
@@ -132,21 +133,41 @@ def test_a_provider_that_cannot_open_the_model_is_reported_and_not_tried_again(
     )
 
 
-def test_another_provider_that_runs_is_said_and_scores_the_same(tiny: Bundle) -> None:
-    # The only other one in the CPU build of the runtime; it leaves every node to the CPU.
-    settings = EngineSection(providers=("Azure", "CUDA"))
-    engine = OnnxEngine(tiny, settings)
+def test_a_provider_that_leaves_every_operator_to_the_cpu_does_not_run(tiny: Bundle) -> None:
+    # The only other one in the CPU build of the runtime is for operators that no model here has.
+    engine = OnnxEngine(tiny, EngineSection(providers=("Azure",)))
+    session = engine.build({})
+    assert engine.report.device == "CPUExecutionProvider"
+    (sentence,) = engine.report.refused
+    assert re.fullmatch(r"AzureE\w+ does not run: it takes none of the model's [1-9]\d* operators", sentence)
+    np.testing.assert_allclose(session.run(images(1), probe=False).logits, scores(tiny, 1)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("taken", "device", "refused"),
+    [
+        ({"AzureExecutionProvider": 3, "CPUExecutionProvider": 2}, "(3 of 5 operators)", ["CUDA"]),
+        ({}, "", ["CUDA"]),
+    ],
+    ids=["some", "an older runtime does not tell"],
+)
+def test_another_provider_that_runs_is_said_and_scores_the_same(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch, taken: dict[str, int], device: str, refused: list[str]
+) -> None:
+    monkeypatch.setattr(providers, "_operators", lambda _: taken)
+    engine = OnnxEngine(tiny, EngineSection(providers=("Azure", "CUDA")))
     found = engine.build({}).run(images(1), probe=False)
-    assert engine.report.device == "AzureExecutionProvider"
-    assert [sentence.split()[0] for sentence in engine.report.refused] == ["CUDAExecutionProvider"]
+    assert engine.report.device == f"AzureExecutionProvider {device}".rstrip()
+    assert [sentence.split("Exec")[0] for sentence in engine.report.refused] == refused
     np.testing.assert_allclose(found.logits, scores(tiny, 1)[0], rtol=1e-4, atol=1e-4)
 
 
-def test_nothing_after_the_cpu_has_a_turn(tiny: Bundle) -> None:
+def test_what_is_named_after_the_cpu_has_no_turn_and_that_is_said(tiny: Bundle) -> None:
     engine = OnnxEngine(tiny, EngineSection(providers=("CPU", "CUDA")))
     engine.build({})
     assert engine.report.device == "CPUExecutionProvider"
-    assert engine.report.refused == ()
+    (sentence,) = engine.report.refused
+    assert sentence.startswith("CUDAExecutionProvider does not run: it is named after the CPU")
 
 
 def test_what_a_run_meets_is_a_transport_error(tiny: Bundle) -> None:
