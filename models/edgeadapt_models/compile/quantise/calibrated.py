@@ -100,7 +100,8 @@ class Reach:
         chain = self._chain(tensor)
         if chain is not None and known:
             moved = any(name in self._movable for node in chain for name in node.input)
-            return _grown(held, HEADROOM) if moved else held
+            # Black and white pixels are at the very ends, and a prompt goes either way.
+            return _margins(held, HEADROOM) if moved else held
         node = self._producer.get(tensor)
         while node is not None and node.op_type in _VIEWS:
             node = self._producer.get(node.input[0])
@@ -123,6 +124,12 @@ class Reach:
     def _bound(self, name: str) -> float | None:
         tensor = self._constants.get(name)
         return None if tensor is None else float(onnx.numpy_helper.to_array(tensor).reshape(()))
+
+
+def _margins(held: TensorRange, factor: float) -> TensorRange:
+    """As wide as `_grown`, with as much below as above."""
+    margin = (held.high - held.low) * (factor - 1.0) / 2.0
+    return TensorRange(held.low - margin, held.high + margin)
 
 
 def _grown(held: TensorRange, factor: float) -> TensorRange:
