@@ -29,7 +29,7 @@ from edgeadapt.bundle import (
     read_folder,
 )
 from edgeadapt.digest import sha256_hex
-from edgeadapt.tensors import encode_tensors
+from edgeadapt.tensors import FloatArray, encode_tensors
 from edgeadapt_models.compile.analyse.findings import Findings, FoldedLayers
 from edgeadapt_models.compile.artifact import OnnxArtifact, lay_out
 from edgeadapt_models.compile.calibrate import calibrate, classes_without_data
@@ -52,6 +52,8 @@ from edgeadapt_models.compile.write import write_folder
 PARITY_FRAMES = 16
 _PARITY_VALUES, _MIN_PARITY_FRAMES = 600_000, 3
 """Of large inputs a few are enough, and every tensor of them is held in memory."""
+_GUESSING = 1.5
+"""A model that is right no more often than this, in units of chance, is not given what it was trained on."""
 _PLAIN = ExtrasRequest()
 _ONNX = TargetRequest()
 
@@ -191,7 +193,18 @@ def _notes(prepared: Prepared, made: OnnxArtifact, data: Frames) -> tuple[str, .
     missing = classes_without_data(data.labels, classes)
     if missing:
         notes.append(f"prototypes of {missing} of {classes} classes are from the model's own predictions")
+    if data.labels is not None:
+        notes.append(_accuracy(made.source.logits, data.labels))
     return tuple(notes)
+
+
+def _accuracy(logits: FloatArray, labels: npt.NDArray[np.integer]) -> str:
+    """How often the model is right on labelled source data: where a wrong mean or order of classes shows."""
+    share = float((logits.argmax(axis=1) == labels).mean())
+    note = f"the model is right on {share:.1%} of the labelled source data"
+    if share > _GUESSING / logits.shape[1]:
+        return note
+    return f"{note}, no better than guessing: check --mean, --std, --scale and the order of the classes"
 
 
 def parity_inputs(spec: InputSpec, data: Frames) -> npt.NDArray[np.float32]:

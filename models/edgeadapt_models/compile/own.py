@@ -132,7 +132,7 @@ def _classes(model: OwnModel, read: _Read) -> tuple[tuple[str, ...], tuple[str, 
     if model.classes:
         return model.classes, ()
     count = read.count()
-    folders = tuple(sorted(set(read.frames.folders)))
+    folders = read.frames.class_names
     if len(folders) == count:
         return folders, ("class names are those of the sub-folders, in alphabetical order",)
     if folders:

@@ -75,7 +75,7 @@ def prepare(draft: Draft, x: FloatArray, *, classes: int, folded: FoldedLayers =
     notes = [*draft.notes, *settle_input(model, given, draft.spec, draft.layout, draft.preprocessing)]
     notes += tidy(model)
     pair = x[:2]
-    if given.dims[0] is not None:
+    if given.dims[0] is not None or not _takes_batches(model, pair):
         _open_batch(model, pair)
         notes.append("the batch axis was fixed and is open now")
     notes += strip_probabilities(model.graph)
@@ -98,6 +98,15 @@ def prepare(draft: Draft, x: FloatArray, *, classes: int, folded: FoldedLayers =
 
 def _shapes(model: onnx.ModelProto, x: FloatArray) -> dict[str, tuple[int, ...]]:
     return shapes_of(run_graph(model, {INPUT: x}))
+
+
+def _takes_batches(model: onnx.ModelProto, pair: FloatArray) -> bool:
+    """False for a model that says so and has its example's batch of 1 written inside."""
+    try:
+        run_graph(model, {INPUT: pair}, [output.name for output in model.graph.output])
+    except CompileError:
+        return False
+    return True
 
 
 def _open_batch(model: onnx.ModelProto, pair: FloatArray) -> None:

@@ -28,6 +28,7 @@ def test_pictures_in_sub_folders_are_labelled_by_their_names(tmp_path: Path) -> 
             picture(tmp_path / name / f"{index}.png")
     (tmp_path / ".cache").mkdir()
     (tmp_path / "dog" / "notes.txt").write_text("not a picture")
+    (tmp_path / "dog" / "._0.png").write_bytes(b"what another system keeps beside a picture")
     found = find_frames(tmp_path)
     assert found.class_names == ("cat", "dog")
     frames = read_pictures(found, SPEC, limit=10)
@@ -61,6 +62,16 @@ def test_a_sample_is_drawn_from_all_and_always_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.frames, second.frames)
     assert set(first.folders) == {"class0", "class1"}
     assert len(set(first.frames[:, 0, 0, 0].tolist())) == 12
+
+
+def test_a_sample_that_misses_a_class_still_knows_it(tmp_path: Path) -> None:
+    for index in range(30):
+        picture(tmp_path / f"class{index:02}" / "only.png")
+    frames = read_pictures(find_frames(tmp_path), SPEC, limit=5)
+    assert len(frames.class_names) == 30
+    labels = frames.labelled(frames.class_names).labels
+    assert labels is not None
+    assert [frames.class_names[label] for label in labels] == list(frames.folders)
 
 
 def test_arrays(tmp_path: Path) -> None:
@@ -131,7 +142,7 @@ def test_frames_are_valid_once_they_are_there(
     frames: npt.NDArray[Any], labels: npt.NDArray[Any] | None, message: str
 ) -> None:
     with pytest.raises(CompileError, match=message):
-        FrameSet(frames, (), labels).labelled(("a", "b"))
+        FrameSet(frames, numbers=labels).labelled(("a", "b"))
 
 
 def test_frames_must_fit_the_input() -> None:

@@ -66,9 +66,10 @@ def probabilities() -> Probabilities:
     return module.eval()
 
 
-def compiled(module: nn.Module, out: Path, *, program: bool = False) -> Compilation:
+def compiled(module: nn.Module, out: Path, *, program: bool = False, moved: int = 0) -> Compilation:
+    """With the right labels, or those of other classes."""
     images, labels = tiny_images(40, seed=1)
-    data = Frames(images, labels)
+    data = Frames(images, (labels + moved) % 10)
     x = parity_inputs(SPEC, data)
     if program:
         captured = torch.export.export(module, (torch.from_numpy(x[:1]),))
@@ -91,6 +92,14 @@ def test_a_softmax_at_the_end_is_taken_off(program: bool, tmp_path: Path) -> Non
     np.testing.assert_allclose(centred[0], centred[1], atol=1e-3)
     assert "Softmax at the end taken off" in compilation.notes
     assert {"torch"} <= {figure.against for figure in compilation.parity if figure.values == "patch"}
+
+
+def test_what_the_model_gets_right_is_told(tmp_path: Path) -> None:
+    right = compiled(tiny_module(0), tmp_path / "right").notes[-1]
+    assert right.startswith("the model is right on ")
+    assert "guessing" not in right
+    wrong = compiled(tiny_module(0), tmp_path / "wrong", moved=3).notes[-1]
+    assert "no better than guessing: check --mean" in wrong
 
 
 def test_a_program_in_training_mode(tmp_path: Path) -> None:

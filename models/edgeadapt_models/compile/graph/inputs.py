@@ -86,7 +86,10 @@ def given_input(model: onnx.ModelProto) -> GivenInput:
     kind = found[0].type.tensor_type
     if kind.elem_type not in (*_FLOATS, TensorProto.UINT8) or not kind.HasField("shape"):
         name = TensorProto.DataType.Name(kind.elem_type).lower()
-        raise CompileError(f"input {found[0].name!r} is {name} of unknown shape; it must be float or uint8")
+        shape = "" if kind.HasField("shape") else " of unknown shape"
+        raise CompileError(
+            f"input {found[0].name!r} is {name}{shape}; it must be float or uint8, of a known shape"
+        )
     dims = tuple(int(d.dim_value) if d.dim_value > 0 else None for d in kind.shape.dim)
     if dims and dims[0] not in (None, 1):
         raise CompileError(

@@ -8,6 +8,8 @@ no subgraphs; the IR version is one that the oldest supported runtime reads. Inp
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 from onnx import inliner, numpy_helper
@@ -21,6 +23,8 @@ OPSETS = range(13, 22)
 """13: the first with Squeeze and Softmax as they still are. 21: the newest that ONNX Runtime 1.20 knows."""
 _IR_VERSION = 10
 _DOMAINS = frozenset({"", "ai.onnx"})
+_QUANTISED = re.compile(r"(Dynamic|De)?[Qq]uantize|QLinear|QGemm|(Conv|MatMul)Integer")
+"""What is left of a quantised model once its weights are float32: its activations are integers too."""
 
 
 def tidy(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -31,7 +35,7 @@ def tidy(model: onnx.ModelProto) -> tuple[str, ...]:
 
     Raises:
         CompileError: an opset that is not supported, control flow, operators of a runtime's own, sparse
-            constants, or weights of NaN; names what was found and the fix.
+            constants, activations of integers, or weights of NaN; names what was found and the fix.
     """
     check_opset(model)
     if model.functions:
@@ -117,11 +121,18 @@ def _to_raw(tensor: onnx.TensorProto) -> None:
 
 def _refuse(model: onnx.ModelProto) -> None:
     """Whatever cannot be searched or does not run everywhere."""
+    integers = [node.op_type for node in model.graph.node if _QUANTISED.match(node.op_type)]
+    if integers:
+        raise CompileError(
+            f"the model is quantised already ({integers[0]} and {len(integers) - 1} more): a patch would "
+            "leave the ranges of its integers. Give the float model that it was made of; --int8 quantises "
+            "what is compiled"
+        )
     for node in model.graph.node:
         if node.op_type in ("If", "Loop", "Scan", "SequenceMap"):
             raise CompileError(
-                f"the model holds {node.op_type} ({node.output[0]}): control flow cannot be compiled; export "
-                "the part of the model without it"
+                f"the model holds {node.op_type} ({node.output[0]}): control flow cannot be compiled. Where "
+                "it always goes one way, onnxsim takes it out; else export the part of the model without it"
             )
         if node.domain not in _DOMAINS:
             raise CompileError(

@@ -107,11 +107,13 @@ class FrameSet:
     Attributes:
         frames: as in `Frames`.
         folders: name of the sub-folder that each comes from; empty without sub-folders.
+        class_names: all sub-folders, sorted, also those that none of the frames was drawn from.
         numbers: labels that lay beside the frames in one file, or None.
     """
 
     frames: npt.NDArray[Any]
     folders: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     numbers: npt.NDArray[Any] | None = None
 
     def labelled(self, classes: Sequence[str]) -> Frames:
@@ -121,8 +123,8 @@ class FrameSet:
             CompileError: some sub-folders are classes and others are not.
         """
         known = {name: index for index, name in enumerate(classes)}
-        odd = sorted(set(self.folders) - known.keys())
-        if not self.folders or len(odd) == len(set(self.folders)):
+        odd = sorted(set(self.class_names) - known.keys())
+        if not self.folders or len(odd) == len(self.class_names):
             return Frames(self.frames, self.numbers)
         if odd:
             raise CompileError(f"folders that are no class: {_some(odd)}; classes: {_some(classes)}")
@@ -166,13 +168,13 @@ def read_arrays(found: FrameFiles, *, limit: int) -> FrameSet:
     if len(found.files) == 1 and not found.folders:
         frames = _array_file(found.files[0])
         kept = frames.sample(limit)
-        return FrameSet(kept.frames, (), kept.labels)
+        return FrameSet(kept.frames, numbers=kept.labels)
     order = _draw(len(found.files), limit)
     arrays = [_one_array(found.files[index]) for index in order]
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) > 1:
         raise CompileError(f"arrays of different shapes: {', '.join(str(shape) for shape in shapes[:5])}")
-    return FrameSet(np.stack(arrays), tuple(found.folders[index] for index in order if found.folders))
+    return FrameSet(np.stack(arrays), *_drawn_from(found, order))
 
 
 def read_pictures(found: FrameFiles, spec: InputSpec, *, limit: int) -> FrameSet:
@@ -183,7 +185,7 @@ def read_pictures(found: FrameFiles, spec: InputSpec, *, limit: int) -> FrameSet
     """
     order = _draw(len(found.files), limit)
     frames = np.stack([_picture(found.files[index], spec) for index in order])
-    return FrameSet(frames, tuple(found.folders[index] for index in order if found.folders))
+    return FrameSet(frames, *_drawn_from(found, order))
 
 
 def _draw(total: int, limit: int) -> npt.NDArray[np.intp]:
@@ -191,9 +193,18 @@ def _draw(total: int, limit: int) -> npt.NDArray[np.intp]:
     return np.sort(chosen)
 
 
+def _drawn_from(found: FrameFiles, order: npt.NDArray[np.intp]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(the sub-folder of each frame, all sub-folders)."""
+    return tuple(found.folders[index] for index in order if found.folders), found.class_names
+
+
 def _listed(folder: Path) -> list[Path]:
     known = PICTURES | _ARRAYS
-    return sorted(file for file in folder.iterdir() if file.is_file() and file.suffix.lower() in known)
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in known and not file.name.startswith(".") and file.is_file()
+    )
 
 
 def _array_file(path: Path) -> Frames:

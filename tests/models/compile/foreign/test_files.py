@@ -89,6 +89,19 @@ def test_a_batch_of_one_is_opened(tmp_path: Path) -> None:
     assert any("batch axis was fixed" in note for note in compilation.notes)
 
 
+def test_a_batch_of_one_inside_a_file_that_takes_any_is_opened(tmp_path: Path) -> None:
+    """x.view(1, -1) under an exporter that was told that the batch axis is dynamic."""
+    net = Net()
+    x = norms.batch(net, net.op("Conv", "x", net.const(KERNEL), pads=[1, 1, 1, 1]), FIRST)
+    pooled = net.op("Reshape", net.op("GlobalAveragePool", x), net.shape(1, -1))
+    model = net.model({"x": ["n", 3, 16, 16]}, net.op("Gemm", pooled, net.const(HEAD)))
+    compilation = compiled(model, tmp_path)
+    x3 = as_input(pictures(3, seed=4))
+    alone = np.concatenate([run(model, x3[i : i + 1])[0] for i in range(3)])
+    np.testing.assert_allclose(run(fast(compilation, {}), x3)[0], alone, atol=2e-5, rtol=1e-4)
+    assert any("batch axis was fixed" in note for note in compilation.notes)
+
+
 def old_style(first: Values = FIRST) -> onnx.ModelProto:
     """Opset 13 with weights in Constant nodes, in float_data, and among the inputs; numbers for names."""
     net = Net(13)

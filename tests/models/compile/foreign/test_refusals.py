@@ -70,6 +70,20 @@ def _batch_of_eight(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8
 
 
+def _quantised(model: onnx.ModelProto) -> None:
+    """As ONNX Runtime's own tool does it: weights and activations through integers."""
+    net = Net()
+    scale, zero = net.const(np.array(0.02, np.float32)), net.const(np.array(128, np.uint8))
+    rounded = net.op("DequantizeLinear", net.op("QuantizeLinear", "x", scale, zero), scale, zero)
+    x = norms.batch(net, net.op("Conv", rounded, net.const(KERNEL)), FIRST)
+    pooled = net.op("Flatten", net.op("GlobalAveragePool", x))
+    model.CopyFrom(net.model({"x": ["n", 3, 16, 16]}, net.op("Gemm", pooled, net.const(HEAD))))
+
+
+def _words(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT32
+
+
 def _over_the_batch(model: onnx.ModelProto) -> None:
     net = Net()
     x = norms.batch(net, net.op("Conv", "x", net.const(KERNEL)), FIRST)
@@ -130,6 +144,8 @@ def _output(kind: str) -> Callable[[onnx.ModelProto], None]:
         (_own_operator, r"com\.microsoft\.QuickGelu, an operator of one runtime only"),
         (_training, "export the model in eval mode"),
         (_no_norm, "no norm layer and no convolution.*found: Flatten x1, Gemm x1"),
+        (_quantised, r"quantised already \(QuantizeLinear and 1 more\).*Give the float model.*--int8"),
+        (_words, "input 'x' is int32; it must be float or uint8"),
         (_batch_of_eight, "batches of 8 only"),
         (_over_the_batch, "depend on what else is in the batch"),
         (_control_flow, "holds If .*control flow cannot be compiled"),
