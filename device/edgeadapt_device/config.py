@@ -125,11 +125,12 @@ class EngineSection(Section, frozen=True):
 class ProbeSection(Section, frozen=True):
     """[probe]: which frames also return the moments of the norm layers."""
 
-    # Share of frames in a settled segment; 0 turns probing, and with it all adaptation, off.
-    share: float = 0.05
+    # Share of frames in a settled segment; 0 turns probing, and with it all adaptation, off. A jump is seen
+    # by a glance at the frames themselves: more finds it no sooner.
+    share: float = 0.01
     # The first frames of a segment, all of which are probed; then the share falls as 1/n to the settled one.
     young_frames: int = 96
-    # When the frames themselves look different all of a sudden, so many in a row are probed.
+    # When the frames themselves look different all of a sudden, so many in a row are probed; then as above.
     burst_frames: int = 32
 
 

@@ -30,6 +30,7 @@ from edgeadapt_device.core.events import Image
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.engines import Session, open_engine
+from edgeadapt_device.io.engines.prepare import keep_heap_small
 from edgeadapt_device.io.link import Link, NoLink
 from edgeadapt_device.io.samples import check_encodable
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
@@ -98,6 +99,7 @@ class Machine:
         self._state_dir = Path(config.device.state_dir)
         self._reporter, self._on_predicted, self._posted = reporter, on_predicted, posted
         self._source = source
+        keep_heap_small()
         self._engine = open_engine(bundle, config.engine)
         if config.mqtt.enabled and config.flagging.enabled:
             check_encodable(bundle.manifest.input)

@@ -76,6 +76,15 @@ def test_when_the_frames_change_all_of_a_sudden_all_are_probed_within_a_few(kind
     assert sum(_shares(probing, before[:100])) < 60, "and a burst ends"
 
 
+def test_after_a_jump_the_share_falls_slowly_as_in_a_new_segment() -> None:
+    probing = _probing(young_frames=0, share=0.01)
+    assert np.mean(_shares(probing, FRAMES[:1000])) < 0.05
+    found = np.array(_shares(probing, (FRAMES[1000:2600] * 0.6).astype(np.uint8)))
+    early, later = found[400:800].mean(), found[800:].mean()
+    assert 0.03 < early < 0.2, early
+    assert later < early
+
+
 def test_frames_that_do_not_change_raise_hardly_an_alarm() -> None:
     watch = Watch()
     alarms = sum(watch.observe((0.1, *glance(image, 1))) for image in FRAMES)

@@ -7,7 +7,6 @@ arrays), which pays for the checks around it.
 
 from __future__ import annotations
 
-import functools
 import threading
 from typing import Any
 
@@ -178,10 +177,6 @@ class OnnxEngine:
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
         if self._artifact.precision == "int8" and cuts_products():
             options.add_session_config_entry(PRECISION_KEY, "1")
-        if _shared_memory():
-            options.add_session_config_entry("session.use_env_allocators", "1")
-            # Weights go back to the system with their session, and not into the pool.
-            options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         if probe:
             # Measure each tensor as soon as it is there, or all of them stay alive to the end; and plan no
             # memory ahead. Probe of MobileNetV2: 60 MB less, and 2.1 becomes 1.8 times the fast graph's time.
@@ -194,20 +189,3 @@ class OnnxEngine:
             return self._providers.open(model, options)
         except RUNTIME_ERRORS as error:
             raise BundleError(f"bundle {self._bundle.manifest.name}: model does not load: {error}") from error
-
-
-@functools.cache
-def _shared_memory() -> bool:
-    """Let all sessions of the process take the memory of their activations from one pool, if that can be.
-
-    Fast and probe graph never run at the same time, nor does a generation that is gone: 12 MB less with
-    MobileNetV2. False when somebody else in this process has made such a pool.
-    """
-    place = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    )
-    try:
-        onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(0, -1, -1, -1))
-    except RUNTIME_ERRORS:
-        return False
-    return True

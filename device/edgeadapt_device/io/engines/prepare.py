@@ -15,6 +15,9 @@ from edgeadapt_device.io.engines.base import MOMENTS, SCORES, Frames, Scores, Se
 from edgeadapt_device.io.engines.inputs import Frame
 
 _WORTH_BYTES = 4 << 20
+# Options of mallopt(3), and what they are set to.
+_M_TRIM_THRESHOLD, _TRIM_BYTES = -1, 8 << 20
+_M_MMAP_THRESHOLD, _ALONE_BYTES = -3, 1 << 20
 
 
 def choose_artifact(bundle: Bundle, runtime: str, precision: Literal["auto", "float32", "int8"]) -> Artifact:
@@ -82,3 +85,17 @@ def give_back_freed(loaded_bytes: int = _WORTH_BYTES) -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def keep_heap_small() -> None:
+    """Let large pieces of memory go back to the system one by one, where the C library can (glibc).
+
+    A piece of the size of a model lies alone, and leaves with its owner. But glibc takes the first such piece
+    that is freed for a sign that pieces of its size are usual, and puts the next ones on its heap, where
+    small ones that stay keep them from leaving: 50 MB of 200 with MobileNetV2 after four builds. Arrays of
+    the size of a frame stay on the heap, which is quicker.
+    """
+    options = getattr(ctypes.CDLL(None), "mallopt", None)
+    if options is not None:
+        options(_M_MMAP_THRESHOLD, _ALONE_BYTES)
+        options(_M_TRIM_THRESHOLD, _TRIM_BYTES)

@@ -21,8 +21,8 @@ from edgeadapt_sim.bench.device.bundles import Prepared
 
 # A port where nobody listens: the agent flags and stores for a broker that is away.
 OFFLINE = {"host": "127.0.0.1", "port": 9, "enabled": True}
-# The share of probed frames falls from all of so many as 1/n, to the settled one after a few hundred.
-_YOUNG_FRAMES = 8
+# The share of probed frames falls from all of so many as 1/n, to the settled one after two hundred.
+_YOUNG_FRAMES = 2
 
 
 def settings_for(artifact: Artifact) -> EngineSection:

@@ -1,7 +1,8 @@
 """Which frames are probed: all of them when much is to be learnt, few when little is.
 
 The first frames of a segment are all probed; then the share falls as 1/n to that of a settled segment.
-When a glance at the frames says that the world has jumped, all are probed again for a while.
+When a glance at the frames says that the world has jumped, all are probed again for a while, and then fewer
+and fewer likewise.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class Probing:
         self._config, self._channels, self._rng = config, channels, rng
         self._young_frames = young_frames
         self._watch = Watch()
-        self._burst = 0
         self._frames = 0
+        # Frame of the segment at which the world last jumped.
+        self._jump: int | None = None
 
     @property
     def enabled(self) -> bool:
@@ -37,11 +39,13 @@ class Probing:
     @property
     def young(self) -> bool:
         """True while every frame of a new segment, or after a jump, is probed."""
-        return self._burst > 0 or self._frames < self._young_frames
+        return self._frames < self._young_frames or (
+            self._jump is not None and self._frames - self._jump < self._config.burst_frames
+        )
 
     def new_segment(self) -> None:
         """Begin again with probing all."""
-        self._frames = self._burst = 0
+        self._frames, self._jump = 0, None
         self._watch.restart()
 
     def wanted(self) -> bool:
@@ -51,15 +55,16 @@ class Probing:
         if self.young:
             return True
         share = max(self._config.share, self._young_frames / (self._frames + 1))
+        if self._jump is not None:
+            share = max(share, self._config.burst_frames / (self._frames - self._jump + 1))
         return bool(self._rng.random() < share)
 
     def saw(self, frame: Image, uncertainty: float) -> bool:
         """Count a frame and the entropy of its prediction; True when the world seems to have jumped."""
         self._frames += 1
-        self._burst = max(self._burst - 1, 0)
         if not self.enabled or self._frames % _GLANCE_EVERY:
             return False
         if not self._watch.observe((uncertainty, *glance(frame, self._channels))):
             return False
-        self._burst = self._config.burst_frames
+        self._jump = self._frames
         return True
