@@ -13,6 +13,11 @@ says how much the classes' shares in the stream are trusted: 1 where neighbourin
 (every class counts alike, as in NOTE, Gong et al., NeurIPS 2022) where they go together. `Correlation`
 tells: a model that a new domain has thrown out of step predicts few classes as well, but not more often in
 a row than their shares say.
+
+A long stretch of one class looks, by its labels, like such a model: some are wrong, and not in runs. Where
+the caller knows by other means that the domain is the prior's (`nearness`, the distance that is near over the
+one found, is above 1), the prior is hardly left: E is taken with beta = 1, so that a few wrong labels are no
+classes, W without the division by 1 - beta, and then divided by nearness^4, at most by 16.
 """
 
 from __future__ import annotations
@@ -30,6 +35,8 @@ _OTHERS = -1
 # Effective classes at which the guard ends; a model of fewer classes is stretched to as many.
 _ENOUGH_CLASSES = 10.0
 _CUBE_SHARE = 1.0 / 32.0
+# What measured frames count for less where the domain is the prior's.
+_NEAR_POWER, _NEAR_MOST = 4.0, 16.0
 # What is left of it where neighbouring frames are independent.
 _LEAST_GUARD = 0.1
 # Frames over which shares and repetitions are measured.
@@ -74,8 +81,13 @@ class BalancedMean:
             share = self._prior_frames / total
             self._counts = {label: share * count for label, count in self._counts.items()}
 
-    def update(self, values: Vector, labels: npt.NDArray[np.int64], excess: float) -> None:
-        """Take finite vectors [N, V] with their predicted classes [N]; `excess` is `Correlation.excess`."""
+    def update(
+        self, values: Vector, labels: npt.NDArray[np.int64], excess: float, nearness: float = 0.0
+    ) -> None:
+        """Take finite vectors [N, V] with their predicted classes [N].
+
+        `excess` is `Correlation.excess`; `nearness` is above 1 where the prior is known to be right.
+        """
         keep = (1.0 - 1.0 / self._window) ** len(values)
         self._counts = {label: keep * count for label, count in self._counts.items()}
         for label in np.unique(labels):
@@ -83,7 +95,7 @@ class BalancedMean:
             self._take(int(label), part.mean(axis=0), float(len(part)))
         self.frames += len(values)
         beta = max(1.0 - max(excess, 0.0) / _FULL_EXCESS, 0.0) if self._guarded else 1.0
-        self._estimate(beta)
+        self._estimate(beta, nearness)
 
     def _take(self, label: int, mean: Vector, count: float) -> None:
         if label in self._counts:
@@ -95,20 +107,25 @@ class BalancedMean:
             rare = min((c for c in self._counts if c != _OTHERS), key=self._counts.__getitem__)
             self._take(_OTHERS, self._means.pop(rare), self._counts.pop(rare))
 
-    def _estimate(self, beta: float) -> None:
+    def _estimate(self, beta: float, nearness: float) -> None:
         counts = np.array(list(self._counts.values()))
         weights = counts**beta
         shares = weights / weights.sum()
         measured = shares @ np.stack(list(self._means.values()))
         total = float(counts.sum())
-        if self._guarded:
-            effective = float(np.exp(-(shares * np.log(np.maximum(shares, 1e-12))).sum()))
-            stretch = (_ENOUGH_CLASSES - 1.0) / (min(self._classes, _ENOUGH_CLASSES) - 1.0)
-            most = _CUBE_SHARE * max(self._prior_frames, 1.0) * (1.0 + (effective - 1.0) * stretch) ** 3
-            total = min(total, most / max(1.0 - beta, _LEAST_GUARD))
+        if self._guarded and nearness > 1.0:
+            total = min(total, self._most(counts / total)) / min(nearness**_NEAR_POWER, _NEAR_MOST)
+        elif self._guarded:
+            total = min(total, self._most(shares) / max(1.0 - beta, _LEAST_GUARD))
         prior = self._prior_frames * max(1.0 - total / self._window, 0.0)
         if total + prior > 0.0:
             self.value = (prior * self._prior + total * measured) / (total + prior)
+
+    def _most(self, shares: Vector) -> float:
+        """Frames that may count, by the effective number of classes: W of the module's docstring."""
+        effective = float(np.exp(-(shares * np.log(np.maximum(shares, 1e-12))).sum()))
+        stretch = (_ENOUGH_CLASSES - 1.0) / (min(self._classes, _ENOUGH_CLASSES) - 1.0)
+        return _CUBE_SHARE * max(self._prior_frames, 1.0) * float((1.0 + (effective - 1.0) * stretch) ** 3)
 
 
 class Correlation:

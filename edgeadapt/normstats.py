@@ -65,7 +65,12 @@ class NormEstimator:
         self._moments.relax()
 
     def update(
-        self, means: FloatArray, squares: FloatArray, labels: npt.NDArray[np.int64], excess: float = 0.0
+        self,
+        means: FloatArray,
+        squares: FloatArray,
+        labels: npt.NDArray[np.int64],
+        excess: float = 0.0,
+        nearness: float = 0.0,
     ) -> bool:
         """Fold in frames.
 
@@ -74,6 +79,7 @@ class NormEstimator:
             squares: [N, P] per-frame mean squares.
             labels: [N] predicted classes.
             excess: `balanced.Correlation.excess` of the stream.
+            nearness: as in `BalancedMean.update`.
 
         Returns:
             True when the estimate moved; frames with NaN or Inf are left out.
@@ -82,7 +88,7 @@ class NormEstimator:
         finite = np.isfinite(values).all(axis=1)
         if not finite.any():
             return False
-        self._moments.update(values[finite], labels[finite], excess)
+        self._moments.update(values[finite], labels[finite], excess, nearness)
         return True
 
     @property

@@ -24,6 +24,8 @@ class Calibration:
         norm_var: [P] its variance over images and positions.
         signature_mean: [S] mean over images of the signature features of `signature.features`.
         signature_std: [S] their standard deviation over images.
+        class_signatures: [K, S] their mean over the images that the model takes for a class, drawn towards
+            that over all images where those are few; a bundle made without it gets that one for all.
         prototypes: [K, D] mean embedding of each class.
         entropy_quantiles: [Q] quantiles 0..1 of the prediction entropy (nats) on source images.
     """
@@ -32,6 +34,7 @@ class Calibration:
     norm_var: FloatArray
     signature_mean: FloatArray
     signature_std: FloatArray
+    class_signatures: FloatArray
     prototypes: FloatArray
     entropy_quantiles: FloatArray
 
@@ -46,6 +49,9 @@ class Calibration:
             tensors = decode_tensors(data)
         except WireError as error:
             raise BundleError(f"calibration.safetensors: {error}") from error
+        if "class_signatures" not in tensors and {"signature_mean", "prototypes"} <= set(tensors):
+            classes = len(np.atleast_1d(tensors["prototypes"]))
+            tensors["class_signatures"] = np.tile(tensors["signature_mean"], (classes, 1))
         names = {f.name for f in fields(Calibration)}
         if set(tensors) != names:
             odd = ", ".join(sorted(set(tensors) ^ names))

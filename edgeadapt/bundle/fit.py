@@ -120,6 +120,7 @@ def _check_calibration(manifest: Manifest, calibration: Calibration) -> None:
         "norm_var": (probe,),
         "signature_mean": (features,),
         "signature_std": (features,),
+        "class_signatures": (len(manifest.classes), features),
         "prototypes": (len(manifest.classes), manifest.embedding_dim),
     }
     for field, shape in wanted.items():

@@ -33,6 +33,7 @@ def calibration() -> Calibration:
         norm_var=np.array([4.0, 0.25], np.float32),
         signature_mean=np.zeros(4, np.float32),
         signature_std=np.array([1.0, 2.0, 0.5, 1.0], np.float32),
+        class_signatures=np.zeros((3, 4), np.float32),
         prototypes=np.eye(3, 5, dtype=np.float32),
         entropy_quantiles=np.linspace(0, 1, 65, dtype=np.float32),
     )

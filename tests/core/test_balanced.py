@@ -92,6 +92,20 @@ def test_the_oldest_are_forgotten_and_relaxing_speeds_that_up() -> None:
     assert float(slow.value[0]) == pytest.approx(float((_values(labels) + 10.0).mean()), rel=0.05)
 
 
+def test_where_the_domain_is_the_priors_a_stretch_of_one_class_leaves_it_there() -> None:
+    """Though four in ten labels are wrong, and so look like other classes."""
+    rng = np.random.default_rng(6)
+    found = {}
+    for nearness in (0.0, 1.1, 2.5):
+        mean = BalancedMean(np.full(1, 5.0), prior_frames=16.0, window_frames=512.0, classes=CLASSES)
+        for _ in range(20):
+            labels = np.where(rng.random(16) < 0.6, 9, rng.integers(0, CLASSES, 16))
+            mean.update(np.full((16, 1), 8.0), labels, 0.1, nearness)
+        found[nearness] = float(mean.value[0]) - 5.0
+    assert found[2.5] < 0.5 < found[1.1] < found[0.0]
+    assert found[0.0] > 2.0, "what the labels alone say"
+
+
 def test_with_very_many_classes_the_rare_ones_share_a_mean_and_none_is_lost() -> None:
     labels = np.random.default_rng(5).integers(0, 1000, 512)
     values = labels[:, None] / 1000.0

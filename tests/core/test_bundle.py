@@ -25,7 +25,7 @@ from edgeadapt.bundle import (
 )
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import BundleError
-from edgeadapt.tensors import encode_tensors
+from edgeadapt.tensors import decode_tensors, encode_tensors
 from tests.core import bundles
 
 
@@ -137,7 +137,7 @@ def changed(path: str, value: Any) -> dict[str, bytes]:
         ("classes", [], "classes"),
         ("embedding_dim", 6, "prototypes"),
         ("embedding_dim", 0, "embedding_dim"),
-        ("classes", ["a", "b"], "prototypes"),
+        ("classes", ["a", "b"], "class_signatures"),
         ("slots.0.shape", [3], "bn: scale"),
         ("slots.0.shape", [], "bn.weight: shape"),
         ("slots.0.shape", [2, -1], "bn.weight: shape"),
@@ -190,6 +190,7 @@ def test_parts_that_do_not_fit_are_named(path: str, value: Any, words: str) -> N
         ("signature_mean", np.zeros(2), "signature_mean has shape (2,)"),
         ("signature_std", np.zeros(0), "signature_std has shape (0,)"),
         ("signature_std", -np.ones(4), "signature_std holds a negative value"),
+        ("class_signatures", np.zeros((4, 3)), "class_signatures has shape (4, 3)"),
         ("prototypes", np.zeros((5, 3)), "prototypes has shape (5, 3)"),
         ("entropy_quantiles", np.zeros(0), "entropy_quantiles"),
         ("entropy_quantiles", np.zeros((3, 3)), "entropy_quantiles"),
@@ -200,6 +201,14 @@ def test_calibration_that_does_not_fit_is_named(field: str, value: npt.NDArray[A
     odd = replace(bundles.calibration(), **{field: value.astype(np.float32)}).encode()
     with pytest.raises(BundleError, match=re.escape(words)):
         Bundle.from_files(exchanged(CALIBRATION_NAME, odd))
+
+
+def test_a_calibration_without_signatures_of_classes_takes_that_of_all_for_each() -> None:
+    tensors = decode_tensors(bundles.calibration().encode())
+    del tensors["class_signatures"]
+    tensors["signature_mean"] = np.arange(4, dtype=np.float32)
+    found = Bundle.from_files(exchanged(CALIBRATION_NAME, encode_tensors(tensors))).calibration
+    np.testing.assert_array_equal(found.class_signatures, [[0.0, 1.0, 2.0, 3.0]] * 3)
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 0.0])

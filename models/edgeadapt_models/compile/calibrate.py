@@ -26,6 +26,7 @@ from edgeadapt_models.compile.runtime import Runner, frames_to_input
 from edgeadapt_models.compile.source.frames import Frames
 
 QUANTILES = 65
+_CLASS_PRIOR_FRAMES = 4.0
 _MAX_BATCH = 256
 _BATCH_VALUES = 1_200_000
 """Input values per batch: 8 images of 224 x 224; activations take tens of times as much memory."""
@@ -105,9 +106,24 @@ def calibrate(source: Source, manifest: Manifest, labels: npt.NDArray[np.integer
         norm_var=source.moments.var.astype(np.float32),
         signature_mean=features.mean(axis=0).astype(np.float32),
         signature_std=features.std(axis=0).astype(np.float32),
+        class_signatures=class_signatures(features, probabilities.argmax(axis=1), len(manifest.classes)),
         prototypes=prototypes(source.embedding, probabilities, labels),
         entropy_quantiles=np.quantile(entropies, np.linspace(0, 1, QUANTILES)).astype(np.float32),
     )
+
+
+def class_signatures(
+    features: npt.NDArray[np.float64], predicted: npt.NDArray[np.integer], classes: int
+) -> FloatArray:
+    """[K, S] mean features of the frames that are taken for each class, as a device knows no other labels.
+
+    The mean over all frames counts as some more: of 1,000 classes each may have four frames, or none.
+    """
+    counts = np.bincount(predicted, minlength=classes).astype(np.float64)
+    sums = np.zeros((classes, features.shape[1]))
+    np.add.at(sums, predicted, features)
+    mean = _CLASS_PRIOR_FRAMES * features.mean(axis=0)
+    return np.asarray((sums + mean) / (counts + _CLASS_PRIOR_FRAMES)[:, None], dtype=np.float32)
 
 
 def prototypes(

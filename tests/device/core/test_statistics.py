@@ -110,7 +110,7 @@ def test_a_session_is_built_when_the_values_have_moved_and_not_before(tiny: Bund
     builds, updates = {}, {}
     for least in (0.0, 0.05, 1e3):
         device = Rig(tiny, rig.config(statistics=StatisticsConfig(min_move=least)))
-        device.play(rig.frames(400))
+        device.play(rig.frames(400, level=0.8))
         builds[least] = device.token - 1
         updates[least] = device.device.core.adaptation.statistics.updates
     assert builds[0.0] == updates[0.0] > builds[0.05] > 0

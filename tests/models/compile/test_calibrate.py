@@ -34,6 +34,10 @@ def test_source_statistics(bundles: dict[str, Bundle]) -> None:
     features = np.concatenate([pooled.mean((2, 3)), pooled.std((2, 3))], axis=1)
     np.testing.assert_allclose(calibration.signature_mean, features.mean(0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(calibration.signature_std, features.std(0), rtol=1e-2, atol=1e-4)
+    for label in range(10):
+        taken = features[logits.numpy().argmax(axis=1) == label]
+        expected = (taken.sum(0) + 4.0 * features.mean(0)) / (len(taken) + 4.0)
+        np.testing.assert_allclose(calibration.class_signatures[label], expected, rtol=1e-3, atol=1e-4)
     third = embedding.numpy()[labels == 3].mean(axis=0)
     np.testing.assert_allclose(calibration.prototypes[3], third, rtol=1e-3, atol=1e-4)
     share = torch.softmax(logits.double(), dim=1)

@@ -16,7 +16,7 @@ from edgeadapt.signature import Signature, features, probe_distance
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import SignatureReport
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.core.adapt.domains import DomainTracker, PatchBank, Router
+from edgeadapt_device.core.adapt.domains import DomainTracker, Home, PatchBank, Router
 from edgeadapt_device.core.adapt.patches import Patches
 from edgeadapt_device.core.adapt.report import signature_report
 from edgeadapt_device.core.adapt.routes import FrameRoutes
@@ -36,6 +36,7 @@ class Adaptation:
         switching: what runs and what is built.
         patches: where those come from, the bank and the trial among them.
         tracker: the segment.
+        home: whether that is the source's domain, whatever classes come.
         probing: which frames are probed.
         routes: single frames that another patch than the running one scores.
     """
@@ -60,6 +61,7 @@ class Adaptation:
         self.tracker = DomainTracker(
             calibration, config.domains, classes, segment=segment, reference=reference
         )
+        self.home = Home(calibration)
         self._router = Router(bank, calibration, config.domains)
         # A reference too young to be taken over begins again, and the bank is asked when it is ready.
         known = reference is not None and reference.count >= config.domains.reference_frames
@@ -88,7 +90,7 @@ class Adaptation:
         patch = self.switching.generations.patch_of(event.token)
         if self.probing.saw(event.image, uncertainty):
             self.statistics.relax()
-        if self.statistics.see(predicted, event.embedding, patch):
+        if self.statistics.see(predicted, event.embedding, patch, self.home.nearness):
             effects += self.switching.refresh(now, young=self._young)
         if event.mean is not None and event.mean_square is not None:
             # A frame that belongs elsewhere, or was probed there, does not move the statistics held here.
@@ -118,11 +120,12 @@ class Adaptation:
         vector = features(self._bundle.manifest, mean[None], mean_square[None])[0]
         if self.tracker.observe(vector, predicted):
             return self._on_shift()
+        self.home.observe(vector, predicted)
         if patch is not None:
             self.statistics.add(mean, mean_square, predicted, patch)
         effects = self._route()
         if self.statistics.due(young=self._young) and self.switching.coming is None:
-            self.statistics.fold()
+            self.statistics.fold(self.home.nearness)
             effects += self.switching.refresh(now, young=self._young)
         first, frames = self._config.domains.reference_frames, self.tracker.frames
         if frames in (first, 4 * first) or frames % self._config.domains.report_every_frames == 0:
@@ -143,6 +146,7 @@ class Adaptation:
         effects = self.patches.abandon_trial()
         self.patches.told, self.patches.must_commit = False, True
         self._router.new_segment()
+        self.home.restart()
         self.probing.new_segment()
         self.statistics.new_segment()
         return [

@@ -250,7 +250,7 @@ def moments(
     """[P] mean and variance over frames of every layer's input, as a device would compute them."""
     channels = sum(layer.channels for layer in source.layers)
     plain = Calibration(
-        np.zeros(channels, np.float32), np.ones(channels, np.float32), *(np.ones(1, np.float32),) * 4
+        np.zeros(channels, np.float32), np.ones(channels, np.float32), *(np.ones(1, np.float32),) * 5
     )
     inversion = MomentInversion(artifact, source.layers, plain, {**source.base, **values})
     mean, square = inversion.apply(*(probe[name] for name in PROBE))

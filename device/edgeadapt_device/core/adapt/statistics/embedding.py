@@ -51,10 +51,11 @@ class EmbeddingShift:
         self._mean.restart(self._source)
         self._waiting: list[tuple[FloatArray, int]] = []
 
-    def observe(self, embedding: FloatArray, predicted: int, excess: float) -> bool:
+    def observe(self, embedding: FloatArray, predicted: int, excess: float, nearness: float = 0.0) -> bool:
         """Take one frame's embedding [D] and predicted class; True when the mean moved.
 
-        One that is not finite is left out; `excess` is that of `balanced.Correlation`.
+        One that is not finite is left out; `excess` is that of `balanced.Correlation`, `nearness` that of
+        `domains.Home`.
         """
         if np.isfinite(embedding).all():
             self._waiting.append((embedding, predicted))
@@ -62,7 +63,7 @@ class EmbeddingShift:
             return False
         values, labels = zip(*self._waiting, strict=True)
         self._waiting = []
-        self._mean.update(np.stack(values).astype(np.float64), np.array(labels), excess)
+        self._mean.update(np.stack(values).astype(np.float64), np.array(labels), excess, nearness)
         return True
 
     @property

@@ -84,14 +84,19 @@ class OwnStatistics:
         """The world has jumped: new frames move the estimate quickly."""
         self._estimator.relax()
 
-    def see(self, predicted: int, embedding: FloatArray | None, patch: str | None) -> bool:
-        """Take any frame, in order; True when something but moments moved that a session may follow."""
+    def see(
+        self, predicted: int, embedding: FloatArray | None, patch: str | None, nearness: float = 0.0
+    ) -> bool:
+        """Take any frame, in order; True when something but moments moved that a session may follow.
+
+        `nearness` is that of `domains.Home`, here and for `fold`.
+        """
         if not self.moves_model:
             return False
         self._correlation.observe(predicted)
         if not self.shift.slot or embedding is None or patch != self.patch:
             return False
-        return self.shift.observe(embedding, predicted, self._correlation.excess)
+        return self.shift.observe(embedding, predicted, self._correlation.excess, nearness)
 
     def add(self, mean: FloatArray, mean_square: FloatArray, predicted: int, patch: str) -> None:
         """Take one probed frame's moments [P] and predicted class, measured under `patch`."""
@@ -103,14 +108,14 @@ class OwnStatistics:
         every = self._config.frames_per_update
         return len(self._pending) >= (max(every // _YOUNG_DIVISOR, 1) if young else every)
 
-    def fold(self) -> bool:
+    def fold(self, nearness: float = 0.0) -> bool:
         """Fold the waiting frames into the estimate; True when it moved."""
         found = tuple(zip(*self._pending, strict=True))
         means, squares, labels = np.stack(found[0]), np.stack(found[1]), np.array(found[2])
         self._pending = []
         usable = self._usable(means, squares)
         moved = usable.any() and self._estimator.update(
-            means[usable], squares[usable], labels[usable], self._correlation.excess
+            means[usable], squares[usable], labels[usable], self._correlation.excess, nearness
         )
         if not moved:
             return False
