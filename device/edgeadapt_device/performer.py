@@ -146,11 +146,16 @@ class Performer:
             self.too_large += 1
             self._events.append(ev.NotStored(kind, size_bytes, price_bytes, True))
             return
+        before = self._outbox.outbox_id
         try:
             stored = self._outbox.store(message)
         except TransportError:
             self._events.append(ev.NotStored(kind, size_bytes, price_bytes, False))
             raise
+        if self._outbox.outbox_id != before:
+            # The disk has refused, and what it holds waits there until it can be written again.
+            self.storage_errors += 1
+            self._events.append(ev.OutboxChanged(self._outbox.outbox_id, ()))
         self._events.append(ev.Stored(stored.sequence, kind, stored.size_bytes, price_bytes))
         if stored.dropped:
             self._events.append(ev.Dropped(stored.dropped))

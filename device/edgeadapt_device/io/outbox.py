@@ -98,12 +98,15 @@ class _Kept(NamedTuple):
 class MemoryOutbox:
     """The same contract, for simulated devices: durable as long as the object lives."""
 
-    def __init__(self, *, max_bytes: int = 256 << 20, outbox_id: str = "") -> None:
-        """An empty outbox; `outbox_id` is for those who need the same one in every run."""
+    def __init__(self, *, max_bytes: int = 256 << 20, outbox_id: str = "", after: int = 0) -> None:
+        """An empty outbox; its sequences begin after `after`.
+
+        `outbox_id` is for those who need the same one in every run.
+        """
         self._outbox_id = outbox_id or new_outbox_id()
         self._max_bytes = max_bytes
         self._rows: dict[int, _Kept] = {}
-        self._last_sequence = 0
+        self._last_sequence = after
         self._size_bytes = 0
 
     @property

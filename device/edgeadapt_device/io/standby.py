@@ -1,9 +1,9 @@
-"""The outbox of a device whose disk may be full or read-only when it starts.
+"""The outbox of a device whose disk may be full or read-only, when it starts or later.
 
-While the disk refuses to open the outbox, messages are kept in memory, up to a bound. The disk is tried
-again now and then; when it opens, they move there, under its id and with new sequences. What was sent from
-memory and not yet acknowledged may so reach the server twice; nothing is lost, and what an earlier process
-left on the disk is sent then, too.
+While the disk does not take the outbox or a message, messages are kept in memory, up to a bound. The disk is
+tried again now and then; when it takes them they move there, under its id and with new sequences. What was
+sent and not yet acknowledged when the outbox changed may so reach the server twice; nothing is lost, and what
+was on the disk before is sent then, too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from edgeadapt_device.io.outbox import MemoryOutbox, Outbox, Storable, StoredRow
 
 # Memory that waiting messages may take: an agent has 30 MB in all.
 _MEMORY_BYTES = 8 << 20
+# Never a sequence of the disk: an order about one of its rows may still be on its way.
+_MEMORY_FROM = 1 << 30
 _RETRY_S = 30.0
 
 
@@ -43,7 +45,8 @@ class StandbyOutbox:
         Raises:
             TransportError: it cannot be opened, and not because the disk is full or read-only.
         """
-        self._open_disk, self._retry_s = open_disk, retry_s
+        self._path, self._open_disk, self._retry_s = path, open_disk, retry_s
+        self._max_bytes = min(max_bytes, _MEMORY_BYTES)
         self._due_s: float | None = None
         self.trouble = ""
         self._inner: Outbox
@@ -52,8 +55,13 @@ class StandbyOutbox:
         except TransportError as error:
             if not is_full(error.__cause__, path):
                 raise
-            self._inner = MemoryOutbox(max_bytes=min(max_bytes, _MEMORY_BYTES))
-            self.trouble = f"messages are kept in memory: {error}"
+            self._wait(error)
+
+    def _wait(self, error: TransportError) -> None:
+        """Go on in memory."""
+        self._inner = MemoryOutbox(max_bytes=self._max_bytes, after=_MEMORY_FROM)
+        self._due_s = None
+        self.trouble = f"messages are kept in memory: {error}"
 
     def recover(self, now_mono_s: float) -> bool:
         """Try the disk again when it is time to; True when the outbox is another one from here on."""
@@ -104,8 +112,21 @@ class StandbyOutbox:
         return len(self._inner)
 
     def store(self, message: Storable) -> StoredRow:
-        """Fill in outbox and sequence, encode, and keep; raises TransportError."""
-        return self._inner.store(message)
+        """Fill in outbox and sequence, encode, and keep.
+
+        A disk that takes nothing more makes this another outbox, with another id, and the message its first.
+
+        Raises:
+            TransportError: the disk refuses for another reason.
+        """
+        try:
+            return self._inner.store(message)
+        except TransportError as error:
+            if self.trouble or not is_full(error.__cause__, self._path):
+                raise
+            _close(self._inner)
+            self._wait(error)
+            return self._inner.store(message)
 
     def payload(self, sequence: int) -> tuple[str, bytes] | None:
         """(kind, MQTT payload) of a row, None when it is gone; raises TransportError."""

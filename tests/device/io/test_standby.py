@@ -9,12 +9,12 @@ import pytest
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.errors import TransportError
-from edgeadapt.wire import Outcome, decode
+from edgeadapt.wire import Outcome, decode, topics
 from edgeadapt_device.core.events import OutboxChanged
 from edgeadapt_device.io.outbox import Outbox
 from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
 from edgeadapt_device.io.standby import StandbyOutbox
-from tests.device import rig
+from tests.device import disk, rig
 from tests.device.rig import Rig
 
 
@@ -60,8 +60,8 @@ def test_what_waits_in_memory_moves_to_the_disk_behind_what_was_there(tmp_path: 
     before = SqliteOutbox(tmp_path / "o")
     before.store(outcome(1))
     before.close()
-    disk = Flaky(tmp_path / "o", failures=2)
-    outbox = StandbyOutbox(tmp_path, disk, max_bytes=1000, retry_s=30.0)
+    flaky = Flaky(tmp_path / "o", failures=2)
+    outbox = StandbyOutbox(tmp_path, flaky, max_bytes=1000, retry_s=30.0)
     assert "kept in memory: the disk is full" in outbox.trouble
     first = outbox.outbox_id
     for serial in (2, 3):
@@ -69,9 +69,9 @@ def test_what_waits_in_memory_moves_to_the_disk_behind_what_was_there(tmp_path: 
     assert serials(outbox) == [2, 3]
     assert not outbox.recover(0.0)
     assert not outbox.recover(29.0)
-    assert disk.attempts == 1, "a full disk is not tried all the time"
+    assert flaky.attempts == 1, "a full disk is not tried all the time"
     assert not outbox.recover(31.0)
-    assert disk.attempts == 2
+    assert flaky.attempts == 2
     assert outbox.recover(70.0)
     assert outbox.trouble == ""
     assert outbox.outbox_id != first
@@ -102,6 +102,39 @@ def test_a_disk_that_fills_up_half_way_loses_nothing(tmp_path: Path, monkeypatch
     assert serials(outbox) == [1, 2, 3]
 
 
+def test_a_disk_that_fills_up_in_the_middle_loses_nothing(tiny: Bundle, tmp_path: Path) -> None:
+    """A real outbox with real messages of a core, which go out and are acknowledged all the while."""
+    device = Rig(tiny)
+    before = SqliteOutbox(tmp_path / "o")
+    before.store(outcome(1))
+    # Nobody closes it: as after a kill.
+    outbox = StandbyOutbox(tmp_path / "o", lambda: SqliteOutbox(tmp_path / "o"), max_bytes=1 << 20)
+    device.device._performer._outbox = outbox
+    device.device._handle(OutboxChanged(outbox.outbox_id, outbox.pending()), device.now)
+    device.device.outgoing()
+    first, device.received = outbox.outbox_id, []
+    with disk.full(4096):
+        device.assign()
+        device.device.deliver(
+            topics.patch(rig.FLEET, rig.COHORT, "stable"),
+            rig.sealed(tiny, rig.harmful(tiny), expires_s=1.0),
+            device.now,
+        )
+        assert "kept in memory" in outbox.trouble
+        assert device.device._performer.storage_errors == 1
+        assert device.device.view(device.now).outbox_rows == len(outbox) == 1
+        device.sync()
+        (refused,) = device.outcomes
+        assert refused.outbox == outbox.outbox_id != first
+        assert len(outbox) == device.device.view(device.now).outbox_rows == 0
+        outbox.store(outcome(7))
+        assert not outbox.recover(0.0)
+        assert not outbox.recover(100.0)
+    assert outbox.recover(200.0)
+    assert (outbox.outbox_id, outbox.trouble) == (first, "")
+    assert serials(outbox) == [1, 7]
+
+
 def test_memory_is_bounded_and_a_close_says_what_is_lost(tmp_path: Path) -> None:
     outbox = StandbyOutbox(tmp_path, Flaky(tmp_path / "o", failures=9), max_bytes=1000)
     outbox.store(outcome(1))
@@ -124,19 +157,19 @@ def test_a_folder_in_the_place_of_the_file_is_one_too(tmp_path: Path) -> None:
 def test_the_core_sends_what_is_in_the_new_outbox_and_heeds_its_acknowledgements(
     tiny: Bundle, tmp_path: Path
 ) -> None:
-    """Outcomes wait unacknowledged in memory; after the move they go out under the disk's id."""
+    """Outcomes wait unacknowledged in memory; after the move they go out under the stored's id."""
     device = Rig(tiny)
     device.assign()
     device.publish(rig.sealed(tiny, rig.harmful(tiny), expires_s=1.0))
     device.sync()
     (refused,) = device.outcomes
-    disk = SqliteOutbox(tmp_path / "o")
-    row = disk.store(refused)
-    device.device._performer._outbox = disk
-    device.device._handle(OutboxChanged(disk.outbox_id, disk.pending()), device.now)
+    stored = SqliteOutbox(tmp_path / "o")
+    row = stored.store(refused)
+    device.device._performer._outbox = stored
+    device.device._handle(OutboxChanged(stored.outbox_id, stored.pending()), device.now)
     assert device.device.view(device.now).outbox_rows == 1
     device.sync()
     again = device.outcomes[-1]
-    assert (again.outbox, again.sequence, again.serial) == (disk.outbox_id, row.sequence, refused.serial)
-    assert len(disk) == 0
+    assert (again.outbox, again.sequence, again.serial) == (stored.outbox_id, row.sequence, refused.serial)
+    assert len(stored) == 0
     assert device.device.view(device.now).outbox_rows == 0
