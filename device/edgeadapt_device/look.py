@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -85,6 +86,7 @@ class Looker:
             every_s=watched.config.output.status_every_s,
             version=__version__,
             pid=os.getpid(),
+            state_dir=str(Path(watched.config.device.state_dir).absolute()),
             running=running,
             ready=core.ready,
             bundle=watched.bundle,
@@ -145,6 +147,7 @@ def over(kept: DeviceStatus, status: DeviceStatus) -> DeviceStatus:
         every_s=status.every_s,
         version=status.version,
         pid=status.pid,
+        state_dir=status.state_dir,
         running=status.running,
         failure=status.failure,
         health=status.health,

@@ -21,6 +21,7 @@ from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.config import HttpSection
 from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.look import Looker, Said, Watched, in_short, over
+from edgeadapt_device.service.logs import without_numbers
 from edgeadapt_device.service.notify import Notifier
 from edgeadapt_device.status import DeviceStatus, read_status, write_status
 
@@ -79,6 +80,7 @@ class Reporter:
         self._show_due_s = self._write_due_s = 0.0
         self._kept: DeviceStatus | None = None
         self._health = "ok"
+        self._reasons: dict[str, str] = {}
         self.storage_errors = 0
 
     def serve(self, http: HttpSection, stack: ExitStack) -> None:
@@ -161,11 +163,16 @@ class Reporter:
         return status
 
     def _tell_health(self, status: DeviceStatus) -> None:
-        """A change of health goes to the log: the lines that somebody who looks for trouble filters for."""
-        if not (status.running and status.ready) or status.health == self._health:
+        """What is new about its health goes to the log, in lines that whoever looks for trouble filters for.
+
+        Numbers in a reason do not make it a new one.
+        """
+        if not (status.running and status.ready):
             return
+        known, self._reasons = self._reasons, {without_numbers(text): text for text in status.reasons}
+        fresh = [text for wording, text in self._reasons.items() if wording not in known]
+        if fresh or status.health != self._health:
+            level = {"ok": logging.INFO, "failed": logging.ERROR}.get(status.health, logging.WARNING)
+            why = f": {'; '.join(fresh)}" if fresh else ""
+            log.log(level, "the device is %s%s", status.health, why)
         self._health = status.health
-        level = {"ok": logging.INFO, "failed": logging.ERROR}.get(status.health, logging.WARNING)
-        log.log(
-            level, "the device is %s%s", status.health, "".join(f": {text}" for text in status.reasons[:1])
-        )

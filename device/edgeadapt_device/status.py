@@ -1,12 +1,16 @@
 """What a device shows of itself: `status.json` in its state folder, replaced as a whole.
 
+On a full disk it is overwritten where it lies, as long as it fits.
+
 Written by the daemon, read by `edgeadapt device status` and by tests. For people and dashboards; nothing
 on the device reads it back to decide anything.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +27,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         time_s: wall clock, seconds since 1970.
+        state_dir: the device's state folder, absolute.
         mono_s: the same moment on the clock that counts from the machine's start; it never jumps.
         version: of edgeadapt.
         every_s: seconds between two of these, while the device runs.
@@ -83,6 +88,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     time_s: float
     pid: int
+    state_dir: str = ""
     mono_s: float = 0.0
     every_s: float = 1.0
     version: str = ""
@@ -143,12 +149,25 @@ def write_status(state_dir: Path, status: DeviceStatus) -> None:
     """Replace `status.json`; readers see the old one or the new one. Raises TransportError."""
     path = state_dir / STATUS_NAME
     temporary = path.with_name(STATUS_NAME + ".tmp")
+    data = msgspec.json.format(msgspec.json.encode(status), indent=1) + b"\n"
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(status), indent=1) + b"\n")
+        temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        raise TransportError(f"{path} cannot be written: {error}") from error
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not _overwrite(path, temporary, data):
+            raise TransportError(f"{path} cannot be written: {error}") from error
+
+
+def _overwrite(path: Path, temporary: Path, data: bytes) -> bool:
+    """Write over a file in the room that it has; False when it has too little, or is not there."""
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
+        with path.open("r+b", buffering=0) as file:
+            found = os.fstat(file.fileno())
+            if len(data) <= max(found.st_size, 512 * found.st_blocks):
+                return file.write(data.ljust(found.st_size)) == max(len(data), found.st_size)
+    return False
 
 
 def read_status(state_dir: Path) -> DeviceStatus:

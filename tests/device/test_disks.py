@@ -128,6 +128,37 @@ FILL = "mkdir -p disk/state && (head -c 8M /dev/zero > disk/filler 2>/dev/null; 
 
 
 @needs_mounts
+def test_on_a_full_disk_the_status_is_written_where_it_lies(tmp_path: Path) -> None:
+    script = """
+import os
+from pathlib import Path
+from edgeadapt_device.status import DeviceStatus, read_status, write_status
+folder = Path("disk/state")
+write_status(folder, DeviceStatus(time_s=1.0, pid=1, note="x" * 300))
+with open("disk/filler", "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+for frames in (1, 2):
+    write_status(folder, DeviceStatus(time_s=2.0, pid=1, frames=frames))
+    assert read_status(folder) == DeviceStatus(time_s=2.0, pid=1, frames=frames)
+assert os.listdir(folder) == ["status.json"]
+os.unlink("disk/filler")
+write_status(folder, DeviceStatus(time_s=3.0, pid=1))
+assert not (folder / "status.json").read_bytes().endswith(b" ")
+"""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "script.py").write_text(script)
+    command = f"mount -t tmpfs -o size=256k none disk && {sys.executable} script.py"
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_mounts
 def test_on_a_full_disk_it_runs_from_memory_and_says_so(place: Path) -> None:
     found, log = run(place, FILL)
     assert "messages are kept in memory" in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -42,15 +43,18 @@ def test_a_change_of_health_is_a_line_of_its_own_severity(
     tmp_path: Path, tiny: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     device, reporter = rig.Rig(tiny), Reporter(tmp_path, every_s=1.0)
-    seen = watched(device, tiny)
+    storage = [""]
+    seen = dataclasses.replace(watched(device, tiny), storage=lambda: storage[0])
     with caplog.at_level("INFO", "edgeadapt.device"):
         reporter.write(seen, device.now, running=True)
         seen.performer.storage_errors += 1
-        for seconds in (0.0, 5.0, 100.0, 1.0):
+        for number, seconds in enumerate((0.0, 5.0, 5.0, 100.0, 1.0)):
             device.wait(seconds)
+            storage[0] = "messages are kept in memory" if number == 2 else ""
             reporter.write(seen, device.now, running=True)
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("WARNING", "the device is degraded: a write failed 0 s ago; 1 so far"),
+        ("WARNING", "the device is degraded: messages are kept in memory"),
         ("INFO", "the device is ok"),
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import msgspec
 
 from edgeadapt.wire import TrialCheck
 from edgeadapt_device.cli.common import CONFIG, read_config
-from edgeadapt_device.io.lock import holder, is_locked
-from edgeadapt_device.service.health import Health, seen_from_outside
-from edgeadapt_device.status import DeviceStatus, read_status
+from edgeadapt_device.service.health import Health
+from edgeadapt_device.service.seen import Seen, see
+from edgeadapt_device.status import DeviceStatus
 
 NOT_RUNNING = 3
 
@@ -30,33 +29,33 @@ def status(config_path: Path, state_dir: Path | None, as_json: bool) -> None:
     Exits with 0 while the device runs, with 3 when it does not (what is shown is then the last it said),
     and with 2 when it never ran.
     """
-    folder = state_dir if state_dir is not None else Path(read_config(config_path).device.state_dir)
-    found, runs, pid = read_status(folder), is_locked(folder), holder(folder)
-    # The wall clock may have jumped since; while the process runs, the other one has counted on.
-    age_s = max(time.monotonic() - found.mono_s if runs else time.time() - found.time_s, 0.0)
-    health = seen_from_outside(found, runs=runs, silent_s=max(age_s - found.every_s, 0.0), holder=pid)
-    process = _process(found, runs, age_s, pid)
+    if state_dir is not None:
+        seen = see(state_dir, None)
+    else:
+        config = read_config(config_path)
+        seen = see(Path(config.device.state_dir), config.http)
+    found, runs, health = seen.status, seen.runs, seen.health
     if as_json:
-        seen = msgspec.structs.replace(
+        shown = msgspec.structs.replace(
             found,
             running=runs,
             connected=found.connected and runs,
             health=health.state,
             reasons=health.reasons,
         )
-        click.echo(msgspec.json.format(msgspec.json.encode(seen), indent=1).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=1).decode())
     else:
-        for name, value in [*_health(health), ("process", process), *_rows(found, runs)]:
+        for name, value in [*_health(health), ("process", _process(seen)), *_rows(found, runs)]:
             click.echo(f"{name:<14}{value}")
     if not runs:
         raise SystemExit(NOT_RUNNING)
 
 
-def _process(found: DeviceStatus, runs: bool, age_s: float, pid: int) -> str:
-    if runs:
-        return f"{pid or found.pid}, runs; as of {age_s:.0f} s ago"
-    end = "ended without a goodbye" if found.running else "ended"
-    return f"does not run: {found.pid} {end}, last seen {timedelta(seconds=round(age_s))} ago"
+def _process(seen: Seen) -> str:
+    if seen.runs:
+        return f"{seen.pid}, runs; as of {seen.age_s:.0f} s ago"
+    end = "ended without a goodbye" if seen.status.running else "ended"
+    return f"does not run: {seen.status.pid} {end}, last seen {timedelta(seconds=round(seen.age_s))} ago"
 
 
 def _health(health: Health) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from edgeadapt_device.config import DeviceConfig, MqttSection
 from edgeadapt_device.doctor.finding import Finding, failed, ok, warning
 from edgeadapt_device.doctor.handshake import Connack, shake
 from edgeadapt_device.io.mqtt import password, tls_context
-from edgeadapt_device.status import read_status
+from edgeadapt_device.service.seen import see
 
 _PATIENCE_S = 5.0
 _SEARCH_S = 5.0
@@ -44,8 +44,8 @@ def look(config: DeviceConfig, *, runs: bool) -> Iterator[Finding]:
     if not config.mqtt.enabled:
         yield ok("broker", "none is wanted (mqtt.enabled = false): the device adapts by itself")
         return
-    if runs and (status := read_status(Path(config.device.state_dir))).connected:
-        yield ok("broker", f"the device that runs is connected to {status.broker}: not tried again")
+    if runs and (where := _connected(config)):
+        yield ok("broker", f"the device that runs is connected to {where}: not tried again")
         return
     targets: list[MqttSection] = []
     if config.mqtt.host:
@@ -54,6 +54,15 @@ def look(config: DeviceConfig, *, runs: bool) -> Iterator[Finding]:
         yield from _search(config, targets)
     for target in targets:
         yield from _try(config, target)
+
+
+def _connected(config: DeviceConfig) -> str:
+    """Where the device that runs is connected, "" when it is not, or does not say."""
+    try:
+        status = see(Path(config.device.state_dir), config.http).status
+    except ConfigError:
+        return ""
+    return status.broker if status.connected else ""
 
 
 def _search(config: DeviceConfig, targets: list[MqttSection]) -> Iterator[Finding]:

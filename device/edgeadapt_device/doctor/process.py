@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.doctor.finding import Finding, failed, ok, warning
-from edgeadapt_device.io.lock import holder
-from edgeadapt_device.service.health import seen_from_outside
-from edgeadapt_device.status import read_status
+from edgeadapt_device.service.seen import see
 
 
 def look(config: DeviceConfig, *, runs: bool) -> Iterator[Finding]:
     """The device that runs, or the port that the next one wants."""
     if runs:
-        yield _running(Path(config.device.state_dir))
+        yield _running(config)
     else:
         yield ok("process", f"no device runs on {config.device.state_dir}")
         yield from _port(config)
 
 
-def _running(state_dir: Path) -> Finding:
+def _running(config: DeviceConfig) -> Finding:
     try:
-        status = read_status(state_dir)
+        seen = see(Path(config.device.state_dir), config.http)
     except ConfigError as error:
         return warning("process", f"a device runs, but {error}", "wait until it has started")
-    silent_s = max(time.monotonic() - status.mono_s - status.every_s, 0.0)
-    pid = holder(state_dir) or status.pid
-    health = seen_from_outside(status, runs=True, silent_s=silent_s, holder=pid)
-    text = f"process {pid} runs here and is {health.state}"
+    health = seen.health
+    text = f"process {seen.pid} runs here and is {health.state}"
     if not health.reasons:
         return ok("process", text)
     text += f": {'; '.join(health.reasons)}"

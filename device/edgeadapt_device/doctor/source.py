@@ -14,7 +14,7 @@ from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.doctor.finding import Finding, failed, ok, warning
 from edgeadapt_device.io.engines import check_shape
 from edgeadapt_device.io.sources import Feed, Frame, SourceReport, SourceState, open_feed
-from edgeadapt_device.status import read_status
+from edgeadapt_device.service.seen import see
 
 _PATIENCE_S = 15.0
 _STEP_S = 0.1
@@ -49,7 +49,10 @@ def look(config: DeviceConfig, bundle: Bundle, *, runs: bool) -> Iterator[Findin
 
 
 def _of_running(config: DeviceConfig, where: str) -> Finding:
-    status = read_status(Path(config.device.state_dir))
+    try:
+        status = see(Path(config.device.state_dir), config.http).status
+    except ConfigError:
+        return ok("source", f"{where} is left to the device that runs")
     if status.source in [state.value for state in _HOPELESS]:
         return failed("source", f"{where} is {status.source}: {status.source_trouble}", "as it says")
     return ok("source", f"{where} is {status.source or 'in use'} in the device that runs: not opened again")

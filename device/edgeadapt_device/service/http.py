@@ -1,4 +1,4 @@
-"""`/healthz` and `/metrics` for whoever watches the device, on a loopback address.
+"""`/healthz`, `/metrics` and `/status` for whoever watches the device, on a loopback address.
 
 Threads of their own answer from the last status that the owning loop left here, so a request never waits
 for the loop, nor the loop for a request. A loop that leaves none for a while is what `/healthz` is for:
@@ -7,6 +7,7 @@ it answers 503 then, and says so. Nothing can be changed from here.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import socket
 import sys
@@ -22,6 +23,8 @@ from edgeadapt_device.service.health import Health, seen_from_outside
 from edgeadapt_device.status import DeviceStatus
 
 log = logging.getLogger("edgeadapt.device")
+#: The whole of `status.json`, also where no disk takes it.
+STATUS_PAGE = "/status"
 # A client that says nothing for this long is hung up on.
 _PATIENCE_S = 5.0
 # Beyond this many at a time, a client is hung up on at once.
@@ -108,14 +111,13 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _PATIENCE_S
     server_version = "edgeadapt"
     sys_version = ""
-    _PAGES: ClassVar[tuple[str, ...]] = ("/healthz", "/metrics")
+    _PAGES: ClassVar[tuple[str, ...]] = ("/healthz", "/metrics", STATUS_PAGE)
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path not in self._PAGES:
-            self._answer(
-                404, "text/plain; charset=utf-8", f"there are {' and '.join(self._PAGES)}\n".encode()
-            )
+        # Which broker, which refusals: for this machine alone, even where a monitor may ask from elsewhere.
+        if path not in self._PAGES or (path == STATUS_PAGE and not self._is_near()):
+            self._answer(404, "text/plain; charset=utf-8", f"there are {', '.join(self._PAGES)}\n".encode())
             return
         server = self.server
         seen = server.monitor.look() if isinstance(server, _Server) else None
@@ -124,11 +126,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(503, "application/json", body)
         elif path == "/metrics":
             self._answer(200, metrics.CONTENT_TYPE, metrics.render(*seen))
+        elif path == STATUS_PAGE:
+            self._answer(200, "application/json", msgspec.json.encode(seen[0]))
         else:
             status, health = seen
             answer = Answer(health.state, health.reasons, status.generation, status.frames)
             code = 503 if health.state == "failed" else 200
             self._answer(code, "application/json", msgspec.json.encode(answer))
+
+    def _is_near(self) -> bool:
+        return ipaddress.ip_address(self.client_address[0].partition("%")[0]).is_loopback
 
     def do_HEAD(self) -> None:
         self.do_GET()

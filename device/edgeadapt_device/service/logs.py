@@ -24,6 +24,11 @@ _REMEMBERED = 256
 _NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
+def without_numbers(text: str) -> str:
+    """The wording of a line, which is the same for any numbers in it."""
+    return _NUMBERS.sub("0", text)
+
+
 class JournalFormatter(logging.Formatter):
     """`<N>message`, N being the severity; on every line, since the journal takes each as an entry."""
 
@@ -54,7 +59,7 @@ class RepeatFilter(logging.Filter):
         """False to hold the line back; the one after some that were held back is made to say how many."""
         if record.exc_info:
             return True
-        wording = f"{record.levelno} {_NUMBERS.sub('0', record.getMessage())}"
+        wording = f"{record.levelno} {without_numbers(record.getMessage())}"
         with self._lock:
             held = self._admit(wording)
         if held:

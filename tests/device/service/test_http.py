@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import ifaddr
 import msgspec
 import numpy as np
 import pytest
@@ -108,8 +109,25 @@ def test_labels_are_escaped_and_other_pages_are_not_there(monitor: Monitor) -> N
     assert found["edgeadapt_device_frames_total"] == 3
     assert found["edgeadapt_device_latency_seconds"] == 0.0025
     assert get(monitor.address, "/status.json")[0] == 404
+    assert msgspec.json.decode(get(monitor.address, "/status")[2], type=DeviceStatus).frames == 3
     assert get(monitor.address, "/healthz", "HEAD")[::2] == (200, "")
     assert get(monitor.address, "/healthz", "POST")[0] == 501
+
+
+def test_the_whole_status_is_for_this_machine_alone() -> None:
+    others = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
+    others = [address for address in others if not address.startswith("127.")]
+    if not others:
+        pytest.skip("this machine has no other address")
+    public = Monitor("0.0.0.0", 0)
+    try:
+        public.show(GOOD)
+        port = public.address.split(":")[1]
+        assert get(f"127.0.0.1:{port}", "/status")[0] == 200
+        assert get(f"{others[0]}:{port}", "/status")[0] == 404
+        assert get(f"{others[0]}:{port}", "/healthz")[0] == 200
+    finally:
+        public.close()
 
 
 def test_a_client_that_says_nothing_keeps_nobody_else_waiting(monitor: Monitor) -> None:
