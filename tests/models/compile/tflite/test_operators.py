@@ -76,6 +76,12 @@ CASES = [
     Case("Conv", (1, 4, 20), {"w": _values(4, 1, 3)}, {"group": 4, "dilations": [3]}),
     Case("ConvTranspose", IMAGE, {"w": _values(3, 4, 2, 2), "b": _values(4)}, {"strides": [2, 2]}),
     # pools
+    Case(
+        "ConvTranspose",
+        IMAGE,
+        {"w": _values(3, 4, 2, 2)},
+        {"strides": [2, 2], "auto_pad": "NOTSET", "pads": [0] * 4, "group": 1},
+    ),
     Case("MaxPool", IMAGE, {}, {"kernel_shape": [3, 3], "strides": [2, 2]}),
     Case("MaxPool", IMAGE, {}, {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
     Case("MaxPool", IMAGE, {}, {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),

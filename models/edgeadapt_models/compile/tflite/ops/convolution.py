@@ -53,7 +53,8 @@ def _transposed(context: Context, node: onnx.NodeProto) -> None:
         raise context.fail(node, "it is not over images")
     if values.get("group", 1) != 1 or any(d != 1 for d in values.get("dilations", ())):
         raise context.fail(node, "it has groups or dilation")
-    if any(values.get("pads", ())) or any(values.get("output_padding", ())) or "auto_pad" in values:
+    unpadded = values.get("auto_pad", "NOTSET") in ("NOTSET", "VALID")
+    if any(values.get("pads", ())) or any(values.get("output_padding", ())) or not unpadded:
         raise context.fail(node, "it has padding")
     order = channels_last(4)
     shape = stored_shape(context.shape(node.output[0]), order)
