@@ -29,6 +29,7 @@ from edgeadapt_models.compile.extras.workpiece import Workpiece, ancestors, desc
 
 SHUT = -10_000.0
 _LIMIT = 10.0
+_SHAPING = ("Expand", "Reshape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def add_tokens(work: Workpiece, count: int, norms: tuple[str, ...]) -> Inserted:
     assert shape is not None
     before, width = shape[1], shape[2]
     inner = descendants(work.view, first)
+    _lengthen(work, inner & ancestors(work.view, last), before, count)
     between = [name for name in norms if name != last and (name == first or _made_in(work.view, name, inner))]
     plain = _insert(work, first, count, before, width)
     gates = _gates(work, count, before)
@@ -108,6 +110,36 @@ def _places(view: GraphView, norms: tuple[str, ...]) -> tuple[str, str, list[str
             "--adapters tokens needs attention with a Softmax between the norm layers; none was found"
         )
     return first, last, attention
+
+
+def _lengthen(work: Workpiece, between: frozenset[str], before: int, count: int) -> None:
+    """Numbers of tokens that an exporter wrote into the shapes between grow.
+
+    They stand in the target of a reshape, or are a factor of a part of it.
+    """
+    pending = [(name, 1) for name in between if work.node(name).op_type in _SHAPING]
+    seen: set[tuple[str, int]] = set()
+    while pending:
+        place = pending.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        node, index = work.node(place[0]), place[1]
+        tensor = node.input[index]
+        held = work.view.constant(tensor)
+        if held is not None and held.dtype == np.int64 and (held == before).any():
+            longer = np.where(held == before, before + count, held)
+            work.replace(node, index, f"{tensor}/longer", longer)
+        maker = work.view.producer.get(tensor)
+        if held is None and maker is not None:
+            pending += [(maker.output[0], i) for i in _parts(maker)]
+
+
+def _parts(node: onnx.NodeProto) -> range:
+    """Inputs of a node in the arithmetic of shapes that hold sizes."""
+    if node.op_type in ("Concat", "Mul"):
+        return range(len(node.input))
+    return range(1 if node.op_type in ("Cast", "Reshape", "Squeeze", "Unsqueeze") else 0)
 
 
 def _made_in(view: GraphView, tensor: str, nodes: frozenset[str]) -> bool:
