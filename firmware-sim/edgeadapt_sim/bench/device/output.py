@@ -39,6 +39,9 @@ _PACKAGES = ("onnxruntime", "ai-edge-litert", "numpy", "torch")
 _NAMES = {BASE: "engine, base", PATCHED: "patched", SLOTS: "prompt, adapters", AGENT: "whole agent"}
 _COLOURS = {BASE: "#8a8f98", PATCHED: "#e08214", SLOTS: "#6a3d9a", AGENT: "#0067a5"}
 
+_ENGINES = {"onnxruntime": "onnx", "tflite": "tflite"}
+_PRECISIONS = {"float32": "f32", "int8": "i8"}
+
 
 class Document(msgspec.Struct, frozen=True):
     """`device.json`: the study with what is needed to repeat it. Times in seconds, memory in bytes.
@@ -108,46 +111,49 @@ def _words(verdict: Verdict) -> str:
 
 def _times(cases: Sequence[Case], judged: dict[tuple[str, str], Verdict]) -> Table:
     table = Table(
-        title="time of a frame over that of the bare runtime (a), with the quartiles of the rounds; "
-        "CPU time of one thread",
+        title="time of a frame over that of the bare runtime (a); CPU time of one thread",
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    table.add_column("model and engine")
-    for name in ("(a) bare", "(b) base", "(c) patched", "(d) slots", "(e) agent", "all probed"):
+    table.add_column("model and engine", no_wrap=True)
+    for name in ("(a) bare", "(b) base", "(c) patch", "(d) slots", "(e) agent", "all probed"):
         table.add_column(name, justify="right")
     for case in cases:
-        row: list[Text | str] = [case.title, _time(case.arm(BARE).frame_s)]
+        row: list[Text | str] = [_short(case), _time(case.arm(BARE).frame_s)]
         for arm in ARMS[1:]:
             found = case.arm(arm)
             met = judged[case.title, ARM_WORDS[arm]].met
-            text = f"{found.ratio:.3f} ({found.low:.2f}-{found.high:.2f})"
-            row.append(_coloured(text, met))
+            row.append(_coloured(f"{found.ratio:.3f}", met))
         table.add_row(*row, f"{case.young_ratio:.2f}")
     return table
 
 
 def _costs(cases: Sequence[Case], judged: dict[tuple[str, str], Verdict]) -> Table:
     table = Table(
-        title="a new generation; memory (steady, and most) and start of the agent above the bare runtime",
+        title="a new generation; then memory and start of the agent above the bare runtime",
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    table.add_column("model and engine")
-    for name in ("patch ready", "gap, frames", "memory", "most", "one session", "start"):
+    table.add_column("model and engine", no_wrap=True)
+    for name in ("ready, ms", "gap, frames", "MB", "MB at most", "MB single", "start, s"):
         table.add_column(name, justify="right")
     for case in cases:
         foot, title = case.footprint, case.title
         table.add_row(
-            title,
-            _time(case.apply.seconds),
-            _coloured(f"{case.gap.worst:.1f} ({case.gap.median:.1f})", judged[title, GAP].met),
+            _short(case),
+            f"{1e3 * case.apply.seconds:.0f}",
+            _coloured(f"{case.gap.worst:.1f}", judged[title, GAP].met),
             _coloured(_megabytes(foot.above_bytes), judged[title, MEMORY].met),
             _megabytes(foot.agent.peak - foot.bare.peak),
             _megabytes(foot.single.steady - foot.bare.steady),
-            _coloured(f"{foot.start_above_s:+.2f} s", judged[title, START].met),
+            _coloured(f"{foot.start_above_s:+.2f}", judged[title, START].met),
         )
     return table
+
+
+def _short(case: Case) -> str:
+    """A title that leaves a terminal room for the figures."""
+    return f"{case.network} {_ENGINES[case.runtime]} {_PRECISIONS[case.precision]}"
 
 
 def _coloured(text: str, met: bool) -> Text:
@@ -155,7 +161,7 @@ def _coloured(text: str, met: bool) -> Text:
 
 
 def _megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:+.0f} MB"
+    return f"{size_bytes / 1e6:+.0f}"
 
 
 def _time(seconds: float) -> str:
