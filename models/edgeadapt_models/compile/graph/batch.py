@@ -1,12 +1,16 @@
 """A model whose batch axis is fixed to 1 made one that takes any batch.
 
 Exporters that were given one example write 1 into reshapes, and concatenate constants (a class token) that
-have a batch of their own. Both are found by shape and rewritten; whether that was enough is checked by
-running the model on a batch and on each of its inputs alone. The input's own axis is opened in `inputs`.
+have a batch of their own. Both are found by shape and rewritten: shapes for a batch of another size tell
+which axis of what is reshaped the batch is, or is part of, and the numbers behind it where it goes to. (In
+torch's own attention it becomes the second axis, and shares one with the heads.) Whether that was enough is
+checked by running the model on a batch and on each of its inputs alone. The input's own axis is opened in
+`inputs`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,6 +25,10 @@ from edgeadapt_models.compile.graph.inputs import INPUT
 from edgeadapt_models.compile.graph.run import run_graph
 
 _TOLERANCE = 1e-4
+_WIDE = 7
+"""A batch that no axis is seven times as long for by chance."""
+_SMALL_BYTES = 1024
+"""Constants that may be shapes."""
 
 
 def open_batch(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -33,10 +41,15 @@ def open_batch(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> N
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in list(graph.node):
-        if node.op_type == "Reshape" and node.input[1] in constants:
-            _reshape(graph, node, constants[node.input[1]], shapes)
-        elif node.op_type == "Concat":
+        if node.op_type == "Concat":
             _concat(graph, node, constants, shapes)
+    reshapes = [node for node in graph.node if node.op_type == "Reshape" and node.input[1] in constants]
+    while reshapes:
+        wide = _wide_shapes(model)
+        while reshapes:
+            node = reshapes.pop(0)
+            if _reshape(graph, node, constants[node.input[1]], shapes, wide):
+                break  # what comes behind it has another shape now
 
 
 def check_batch(model: onnx.ModelProto, x: FloatArray) -> None:
@@ -71,23 +84,75 @@ def _close(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
     return bool(np.abs(a - b).max(initial=0.0) <= _TOLERANCE * scale)
 
 
+def _wide_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes for a batch of `_WIDE`, as far as they can be inferred from what is rewritten already."""
+    outline = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = outline.graph
+    graph.name = "outline"
+    graph.input.extend(model.graph.input)
+    graph.input[0].type.tensor_type.shape.dim[0].dim_value = _WIDE
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) > _SMALL_BYTES:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        else:
+            graph.initializer.append(tensor)
+    graph.node.extend(model.graph.node)
+    graph.output.extend(onnx.ValueInfoProto(name=output.name) for output in model.graph.output)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(outline, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
+        return {}
+    return {
+        value.name: tuple(int(d.dim_value) for d in value.type.tensor_type.shape.dim)
+        for value in (*inferred.value_info, *inferred.input)
+        if all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
+    }
+
+
 def _reshape(
     graph: onnx.GraphProto,
     node: onnx.NodeProto,
     target: onnx.TensorProto,
     shapes: Mapping[str, Sequence[int]],
-) -> None:
-    """A leading 1 becomes 0: "as many as the input has"."""
-    before = shapes.get(node.input[0])
+    wide: Mapping[str, Sequence[int]],
+) -> bool:
+    """Make the axis that the batch goes to "as many as there are"; False where it is, or nothing is known."""
+    before, after = shapes.get(node.input[0]), shapes.get(node.output[0])
+    grown = wide.get(node.input[0], ())
+    if before is None or after is None or len(grown) != len(before):
+        return False
+    axes = [axis for axis, size in enumerate(before) if grown[axis] == size * _WIDE]
+    to = _batch_axis(before, axes[0], after) if len(axes) == 1 else None
     wanted = numpy_helper.to_array(target)
-    if before is None or not wanted.size or wanted[0] != 1 or before[0] != 1 or 0 in wanted:
-        return
+    if to is None or wanted[to] == -1 or (wanted[to] == 0 and to == axes[0]):
+        return False
     for entry in node.attribute:
         if entry.name == "allowzero":
             entry.i = 0
-    changed = wanted.copy()
-    changed[0] = 0
+    changed = np.array(after, np.int64)
+    changed[to] = -1
     node.input[1] = constant(graph, fresh(f"{target.name}/batch", names(graph)), changed)
+    return True
+
+
+def _batch_axis(before: Sequence[int], axis: int, after: Sequence[int]) -> int | None:
+    """Which axis of `after` the batch is, or is a factor of, when it is at `axis` of `before`.
+
+    Both are shapes for a batch of one. A reshape keeps the order of all numbers, so there are as many of them
+    behind the batch in both. The batch goes to an axis of 1 there, else to the one that begins there, unless
+    that is the last: features of different inputs are never put together.
+    """
+    behind = [math.prod(after[place + 1 :]) for place in range(len(after))]
+    inside = math.prod(before[axis + 1 :])
+    outside = inside * before[axis]
+    for count in (inside, outside):
+        for place, size in enumerate(after):
+            if size == 1 and behind[place] == count:
+                return place
+    for place, size in enumerate(after):
+        if behind[place] * size == outside:
+            return max(place - 1, 0) if place == len(after) - 1 else place
+    return None
 
 
 def _concat(

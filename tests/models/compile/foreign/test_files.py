@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeadapt.bundle import read_folder
@@ -99,6 +101,31 @@ def test_a_batch_of_one_inside_a_file_that_takes_any_is_opened(tmp_path: Path) -
     x3 = as_input(pictures(3, seed=4))
     alone = np.concatenate([run(model, x3[i : i + 1])[0] for i in range(3)])
     np.testing.assert_allclose(run(fast(compilation, {}), x3)[0], alone, atol=2e-5, rtol=1e-4)
+    assert any("batch axis was fixed" in note for note in compilation.notes)
+
+
+@pytest.mark.parametrize("heads", [2, 4])
+def test_attention_of_torch_for_one_image_takes_a_batch(heads: int, tmp_path: Path) -> None:
+    """Tokens come first and images second there; images share an axis with the heads, then the tokens."""
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(16, heads, 32, batch_first=True, norm_first=True)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 4, 4),
+        torch.nn.Flatten(2),
+        torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False),
+        torch.nn.Flatten(),
+        torch.nn.Linear(256, 5),
+    ).eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.rand(1, 3, 16, 16),), tmp_path / "vit.onnx", dynamo=False)
+    torch.backends.mha.set_fastpath_enabled(True)
+    compilation = compiled(onnx.load(tmp_path / "vit.onnx"), tmp_path)
+    x = as_input(pictures(3, seed=4))
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(run(fast(compilation, {}), x)[0], expected, atol=2e-5, rtol=1e-4)
     assert any("batch axis was fixed" in note for note in compilation.notes)
 
 
