@@ -58,8 +58,10 @@ def seen_from_outside(status: DeviceStatus, *, runs: bool, silent_s: float, hold
     """
     if not runs:
         return _of_ended(status)
-    if holder not in (0, status.pid):
-        return Health("failed", (f"the device is starting, as process {holder}",))
+    if holder not in (0, status.pid) or not status.running:
+        return Health(
+            "failed", ("it is starting, or its disk is full or read-only: it has shown nothing yet",)
+        )
     if silent_s > SILENT_S:
         reason = f"the device has not come round for {silent_s:.0f} s: it hangs, or its disk does"
         return Health("failed", (reason, *status.reasons))

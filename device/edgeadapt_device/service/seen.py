@@ -59,7 +59,7 @@ def see(state_dir: Path, monitor: HttpSection | None) -> Seen:
         found = read_status(state_dir)
     except ConfigError as error:
         trouble = error
-    if found is None or not runs or _age_s(found, runs=True) - found.every_s > SILENT_S:
+    if not (runs and found is not None and _is_new(found, pid)):
         told = _ask(state_dir, found, monitor)
         if told is not None:
             found, runs, pid = told, True, told.pid
@@ -68,6 +68,12 @@ def see(state_dir: Path, monitor: HttpSection | None) -> Seen:
     age_s = _age_s(found, runs=runs)
     health = seen_from_outside(found, runs=runs, silent_s=max(age_s - found.every_s, 0.0), holder=pid)
     return Seen(found, health, runs, age_s, pid or found.pid)
+
+
+def _is_new(status: DeviceStatus, pid: int) -> bool:
+    """True for what the process that runs has shown a moment ago."""
+    is_its = status.running and pid in (0, status.pid)
+    return is_its and _age_s(status, runs=True) - status.every_s <= SILENT_S
 
 
 def _age_s(status: DeviceStatus, *, runs: bool) -> float:

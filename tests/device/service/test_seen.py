@@ -55,6 +55,11 @@ def test_an_old_file_is_not_believed_where_the_device_says_otherwise(
         assert (see(tmp_path, None).status.frames, see(tmp_path, None).health.state) == (9, "ok")
         write_status(tmp_path, now(tmp_path, frames=8, http=monitor.address))
         assert see(tmp_path, at(monitor)).status.frames == 8, "a new file is enough"
+        # What the process before has left a moment ago is no word of this one.
+        for last in (now(tmp_path, running=False), now(tmp_path, pid=1)):
+            write_status(tmp_path, last)
+            assert see(tmp_path, at(monitor)).status.frames == 9
+            assert "it is starting" in see(tmp_path, None).health.reasons[0]
 
 
 def test_another_device_at_the_port_is_not_taken_for_this_one(tmp_path: Path, monitor: Monitor) -> None:

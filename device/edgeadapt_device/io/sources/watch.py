@@ -199,6 +199,8 @@ class WatchSource:
             if self._after == "delete":
                 path.unlink()
             else:
+                # It may have gone with the watched folder, which is a new one now.
+                self._moved_to.mkdir(exist_ok=True)
                 shutil.move(path, _free(self._moved_to / found.name))
         except OSError as error:
             self.health.tell(f"{path} was scored and stays where it is: {error}")

@@ -185,6 +185,10 @@ def test_scored_files_are_moved_and_no_name_is_overwritten(tmp_path: Path, elsew
     assert (target / "a-2.png").read_bytes() == encode_png(pictures[1])
     assert [path.name for path in rig.folder.iterdir() if path.is_file()] == ["bad.png"]
     assert rig.ledger.stat().st_size == 8 * 2, "only the bad one needs to be remembered"
+    shutil.rmtree(target)
+    put(rig.folder / "a.png", pictures[0])
+    assert rig.names() == ["a.png"]
+    assert (target / "a.png").read_bytes() == encode_png(pictures[0])
 
 
 def test_scored_files_are_deleted_but_not_what_took_their_place(tmp_path: Path) -> None:
