@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from edgeadapt.bundle import Bundle, read_folder
 from edgeadapt.config import parse
 from edgeadapt.errors import ConfigError
-from edgeadapt_cloud.config import CloudConfig, check
+from edgeadapt_cloud.config import BundleSection, CloudConfig, check
 from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.service import Service
+
+if TYPE_CHECKING:
+    from edgeadapt_models.data import Dataset
 
 
 def read_config(path: Path, environ: Mapping[str, str] = os.environ) -> CloudConfig:
@@ -58,9 +62,44 @@ def build_adapter(config: CloudConfig, bundle: Bundle) -> AdapterPort:
         gate=config.gate.options,
     )
     root = Path(config.bundle.dataset_root) if config.bundle.dataset_root else None
-    source = LabelledSource.of(load(config.bundle.dataset, root=root), settings.source)
+    _check_networks(config.bundle, bundle)
+    dataset = load(config.bundle.dataset, root=root)
+    check_dataset(config.bundle, dataset)
+    source = LabelledSource.of(dataset, settings.source)
     adapter: AdapterPort = Adapter(settings, bundle, source)
     return adapter
+
+
+def _check_networks(section: BundleSection, bundle: Bundle) -> None:
+    """Raise ConfigError unless student and teacher take what the bundle takes, and tell as many classes."""
+    from edgeadapt_models.zoo.weights import weights_card
+
+    spec, count = bundle.manifest.input, len(bundle.manifest.classes)
+    for key, name in (("student", section.student), ("teacher", section.teacher)):
+        card = weights_card(name)
+        shape = (card.channels, card.height, card.width)
+        if (spec.kind, spec.shape, count) != ("image", shape, len(card.classes)):
+            raise ConfigError(
+                f"bundle.{key}: {name!r} takes images {shape} and tells {len(card.classes)} classes, bundle "
+                f"{bundle.manifest.name!r} takes {spec.kind}s {spec.shape} and tells {count}. Name the "
+                "student that the bundle was compiled from, and a teacher and a data set to match; "
+                "a model that is not of the zoo adapts on its device, without a cloud"
+            )
+
+
+def check_dataset(section: BundleSection, dataset: Dataset) -> None:
+    """Raise ConfigError unless student and teacher were trained on data of this kind."""
+    from edgeadapt_models.zoo.weights import weights_card
+
+    for key, name in (("student", section.student), ("teacher", section.teacher)):
+        card = weights_card(name)
+        shape = (card.height, card.width, card.channels)
+        if (shape, card.classes) != (dataset.image_shape, tuple(dataset.classes)):
+            raise ConfigError(
+                f"bundle.dataset: {section.dataset!r} is not what bundle.{key} {name!r} was trained on: that "
+                f"has images {shape} of {', '.join(card.classes[:3])}..., "
+                f"this {dataset.image_shape} of {', '.join(dataset.classes[:3])}..."
+            )
 
 
 def _absolute(config: CloudConfig, base: Path) -> CloudConfig:

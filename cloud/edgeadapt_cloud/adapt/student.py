@@ -25,6 +25,11 @@ from edgeadapt.errors import ConfigError
 from edgeadapt.tensors import FloatArray
 
 _NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
+_ONLY_THE_ZOO = (
+    "Only networks of the zoo are taught here: set bundle.student to the weights that the bundle was compiled"
+    " from (`edgeadapt model list`). A device with a model from elsewhere adapts by itself, without a cloud: "
+    "[mqtt] enabled = false"
+)
 BATCH = 256
 """Images per forward pass when no gradient is kept."""
 
@@ -53,9 +58,11 @@ class Student:
         self._base = {name: torch.from_numpy(np.array(base[name])) for name in self._slots if name in base}
         for name, tensor in self._slots.items():
             if name not in self._base or self._base[name].shape != tensor.shape:
-                raise ConfigError(f"slot {name!r} of the bundle does not fit the student's network")
+                raise _foreign(manifest, f"its slot {name!r} has another shape")
         for layer in self._layers:
-            _check_same(layer, self._slots, self._base)
+            if not _is_same(layer, self._slots, self._base):
+                raise _foreign(manifest, f"its layer {layer.name!r} has other values")
+        _check_head(self.network, manifest, base)
         self.network.requires_grad_(False)
         self.load({})
         for parameter in self.affine_parameters():
@@ -202,18 +209,34 @@ def _own_affine(network: nn.Module, manifest: Manifest) -> None:
             setattr(module, attribute, nn.Parameter(value))
 
 
-def _check_same(layer: NormLayer, held: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> None:
-    """Raise ConfigError unless a layer of the network computes what the bundle's does.
+def _is_same(layer: NormLayer, held: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> bool:
+    """Whether a layer of the network computes what the bundle's does.
 
     The bundle's statistics are those of its source data, with scale and bias to match; only what a layer
     does to its input can be compared: x * gain + shift.
     """
-    for found, wanted in zip(_line(layer, held), _line(layer, base), strict=True):
-        if not torch.allclose(wanted, found, rtol=1e-3, atol=1e-4 * (1.0 + float(wanted.abs().max()))):
-            raise ConfigError(
-                f"the student's layer {layer.name!r} is not the bundle's: "
-                "name the weights the bundle was made from"
-            )
+    return all(map(_close, _line(layer, held), _line(layer, base)))
+
+
+def _close(found: Tensor, wanted: Tensor) -> bool:
+    tolerance = 1e-4 * (1.0 + float(wanted.abs().max()))
+    return torch.allclose(wanted, found, rtol=1e-3, atol=tolerance)
+
+
+def _check_head(network: nn.Module, manifest: Manifest, base: Mapping[str, FloatArray]) -> None:
+    """Raise ConfigError when the network has the bundle's head with other values: it was trained further."""
+    held = dict(network.named_parameters())
+    for slot in manifest.slots:
+        if slot.kind in ("head_weight", "head_bias") and slot.name in held and slot.name in base:
+            found, wanted = held[slot.name].detach(), torch.from_numpy(np.array(base[slot.name]))
+            if found.shape != wanted.shape or not _close(found, wanted):
+                raise _foreign(manifest, f"its head {slot.name!r} has other values")
+
+
+def _foreign(manifest: Manifest, difference: str) -> ConfigError:
+    return ConfigError(
+        f"bundle {manifest.name!r} is not the student's network: {difference}. {_ONLY_THE_ZOO}"
+    )
 
 
 def _line(layer: NormLayer, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -232,5 +255,5 @@ def _slot_tensors(network: nn.Module, manifest: Manifest) -> dict[str, Tensor]:
     names = [slot.name for slot in manifest.slots if slot.name in wanted]
     missing = [name for name in names if name not in tensors]
     if missing:
-        raise ConfigError(f"the student's network has no {missing[0]!r}, which the bundle declares a slot")
+        raise _foreign(manifest, f"the student has no {missing[0]!r}")
     return {name: tensors[name] for name in names}

@@ -168,7 +168,7 @@ def test_misfits_are_errors(make_adapter: MakeAdapter, bundle: Bundle, domain: D
 
 
 def test_the_student_must_be_the_bundles(bundle: Bundle, source: LabelledSource) -> None:
-    with pytest.raises(ConfigError, match="not the bundle's"):
+    with pytest.raises(ConfigError, match="not the student's network"):
         Adapter(SETTINGS, bundle, source, Networks(tiny_module(seed=5), tiny_module()))
 
 

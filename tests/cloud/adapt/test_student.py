@@ -33,12 +33,21 @@ def test_values_round_trip(student: Student, bundle: Bundle) -> None:
 
 
 def test_foreign_weights_are_refused(bundle: Bundle) -> None:
-    with pytest.raises(ConfigError, match="not the bundle's"):
+    with pytest.raises(ConfigError, match=r"its layer 'norm1' has other values\. Only networks of the zoo"):
         Student(tiny_module(seed=9), bundle.manifest, bundle.base_slots())
 
 
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_a_network_whose_head_was_trained_further_is_refused(bundle: Bundle, part: str) -> None:
+    network = tiny_module()
+    with torch.no_grad():
+        getattr(network.head, part).mul_(1.05)
+    with pytest.raises(ConfigError, match=rf"its head 'head\.{part}' has other values"):
+        Student(network, bundle.manifest, bundle.base_slots())
+
+
 def test_foreign_network_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(ConfigError, match="norm1"):
+    with pytest.raises(ConfigError, match=r"student has no 'norm1\.\w+'.*adapts by itself, without a cloud"):
         Student(torch.nn.Linear(2, 2), bundle.manifest, bundle.base_slots())
 
 
