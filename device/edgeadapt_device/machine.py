@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 _START_TIMEOUT_S = 60.0
 _BUILDER_STOP_S = 5.0
 _IDLE_S = 0.05
+# Small models score thousands of frames a second; what is due can wait for some of them.
+_TICK_S = 0.01
 _GOODBYE_S = 5.0
 
 
@@ -105,6 +107,7 @@ class Machine:
             check_encodable(bundle.manifest.input)
             if warning := burst_warning(config.budget.burst_bytes, bundle.manifest.input.frame_shape):
                 reporter.tell(warning)
+        self._tick_due_s = 0.0
         self._desk = Desk(self._state_dir, reporter.tell)
         # A text is something another thread wants told; None only wakes whoever waits.
         self._inbox: queue.SimpleQueue[tuple[ev.Event | str | None, Session | None]] = queue.SimpleQueue()
@@ -211,6 +214,8 @@ class Machine:
 
     def work(self, wait_s: float = 0.0) -> bool:
         """Handle one thing that has arrived, or wait for it up to `wait_s`; False when nothing came."""
+        if wait_s <= 0 and self._inbox.empty():
+            return False
         try:
             event, session = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
         except queue.Empty:
@@ -233,8 +238,11 @@ class Machine:
             raise BundleError(f"the model cannot be run: {event.reason}")
 
     def tick(self) -> None:
-        """Let deadlines fire, and write the status when it is due."""
+        """Let deadlines fire, and write the status when it is due; asked too often it does nothing."""
         moment = now()
+        if moment.mono_s < self._tick_due_s:
+            return
+        self._tick_due_s = moment.mono_s + _TICK_S
         deadline = self.core.next_deadline()
         if deadline is not None and deadline <= moment.mono_s:
             self._performer.handle(ev.Tick(), moment)
