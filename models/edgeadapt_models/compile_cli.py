@@ -194,10 +194,12 @@ def _compile(
 ) -> Compilation:
     from edgeadapt_models.compile.own import compile_own
     from edgeadapt_models.compile.pretrained import compile_pretrained
+    from edgeadapt_models.compile.write import check_target
 
     own = [option for option in ("onnx", "factory", "program") if given[option]]
     if (name is not None) == bool(own) or len(own) > 1:
         raise click.UsageError("name a network of the zoo, or give one of --onnx, --torch and --program")
+    check_target(out)
     extras, targets = _extras(given), _targets(given)
     if name is not None:
         if given["calibration"]:

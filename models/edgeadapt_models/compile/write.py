@@ -20,8 +20,7 @@ def write_folder(files: Mapping[str, bytes], out: Path) -> None:
     Raises:
         CompileError: `out` holds something that is no bundle, or cannot be written.
     """
-    if out.exists() and not (out.is_dir() and _replaceable(out)):
-        raise CompileError(f"{out} exists and is no bundle; name another folder")
+    check_target(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
@@ -32,6 +31,12 @@ def write_folder(files: Mapping[str, bytes], out: Path) -> None:
             _swap(fresh, out, Path(scratch) / "old")
     except OSError as error:
         raise CompileError(f"{out} cannot be written: {error}") from error
+
+
+def check_target(out: Path) -> None:
+    """Raise CompileError when `out` holds something that is no bundle: before hours are spent on one."""
+    if out.exists() and not (out.is_dir() and _replaceable(out)):
+        raise CompileError(f"{out} exists and is no bundle; name another folder")
 
 
 def _swap(fresh: Path, out: Path, old: Path) -> None:

@@ -242,6 +242,15 @@ def test_extract_writes_a_model_that_runs_by_itself(tmp_path: Path, batch_folder
         call("extract", batch_folder, "--out", tmp_path / "x.onnx", "--precision", "int8")
 
 
+def test_a_folder_of_other_things_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.jpg").touch()
+    folder = str(tmp_path / "photos")
+    command = ["compile", "--torch", "no.such:module", "--calibration", folder, "--out", folder]
+    with pytest.raises(CompileError, match="is no bundle; name another folder"):
+        CliRunner().invoke(group, command, catch_exceptions=False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

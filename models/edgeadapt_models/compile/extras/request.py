@@ -58,11 +58,20 @@ class AdapterRequest:
 
 @dataclass(frozen=True, slots=True)
 class ExtrasRequest:
-    """All that is asked for; the head's slots are made unless that is turned off."""
+    """All that is asked for; the head's slots are made unless that is turned off.
+
+    Raises:
+        CompileError: adapters are asked for twice.
+    """
 
     prompt: PromptRequest | None = None
     adapters: tuple[AdapterRequest, ...] = ()
     head: bool = True
+
+    def __post_init__(self) -> None:
+        twice = [entry for entry in self.adapters if self.adapters.count(entry) > 1]
+        if twice:
+            raise CompileError(f"--adapters {twice[0].kind}:{twice[0].where} is given twice; once is enough")
 
 
 def parse_prompt(text: str) -> PromptRequest:

@@ -61,7 +61,10 @@ def choose(candidates: Sequence[Candidate], where: str, what: str) -> tuple[Cand
         shown = ", ".join(names[:_NAMED]) + (
             f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         )
-        raise CompileError(f"no {what} for {where!r}; there are: {shown or 'none'}")
+        raise CompileError(
+            f"no {what} for {where!r}; behind the first norm layer and before the head there are: "
+            f"{shown or 'none'}"
+        )
     return tuple(found)
 
 

@@ -158,7 +158,7 @@ def test_where_the_centre_stays_on_the_pixel(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", OFF_CENTRE)
 def test_where_it_does_not_there_is_no_adapter(name: str, tmp_path: Path) -> None:
     kernel, attributes = OFF_CENTRE[name]
-    with pytest.raises(CompileError, match="no convolution for 'all'; there are: none"):
+    with pytest.raises(CompileError, match=r"no convolution for 'all'; .* there are: none"):
         made(tmp_path, "conv:all", middle=second(kernel, attributes))
 
 

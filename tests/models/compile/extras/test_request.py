@@ -60,6 +60,11 @@ def test_other_adapters_are_refused_with_the_forms(text: str) -> None:
         parse_adapter(text)
 
 
+def test_the_same_adapters_twice() -> None:
+    with pytest.raises(CompileError, match="--adapters conv:last-stage is given twice"):
+        ExtrasRequest(adapters=(parse_adapter("conv"), parse_adapter("conv:last-stage")))
+
+
 def test_int8_takes_no_adapter() -> None:
     request = ExtrasRequest(adapters=(parse_adapter("conv"), parse_adapter("lowrank:all")))
     refuse_int8(request, ())
