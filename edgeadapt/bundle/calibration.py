@@ -13,6 +13,9 @@ import numpy as np
 from edgeadapt.errors import BundleError, WireError
 from edgeadapt.tensors import FloatArray, decode_tensors, encode_tensors
 
+# As many as the file could hold if it had them.
+_MOST_VALUES = 16 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -50,8 +53,12 @@ class Calibration:
         except WireError as error:
             raise BundleError(f"calibration.safetensors: {error}") from error
         if "class_signatures" not in tensors and {"signature_mean", "prototypes"} <= set(tensors):
-            classes = len(np.atleast_1d(tensors["prototypes"]))
-            tensors["class_signatures"] = np.tile(tensors["signature_mean"], (classes, 1))
+            classes, mean = len(np.atleast_1d(tensors["prototypes"])), tensors["signature_mean"]
+            if classes * mean.size > _MOST_VALUES:
+                raise BundleError(
+                    f"calibration.safetensors: {classes} prototypes and a signature of {mean.size}: too many"
+                )
+            tensors["class_signatures"] = np.tile(mean, (classes, 1))
         names = {f.name for f in fields(Calibration)}
         if set(tensors) != names:
             odd = ", ".join(sorted(set(tensors) ^ names))

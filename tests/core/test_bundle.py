@@ -233,3 +233,15 @@ def exchanged(name: str, data: bytes) -> dict[str, bytes]:
     )
     files["manifest.json"] = encode_manifest(msgspec.structs.replace(manifest, files=digests))
     return files
+
+
+@pytest.mark.parametrize("classes", [1 << 40, 1 << 20])
+def test_signatures_that_are_made_up_for_too_many_classes_are_refused(classes: int) -> None:
+    """A tensor of no bytes may have any number of rows."""
+    tensors = decode_tensors(bundles.calibration().encode())
+    del tensors["class_signatures"]
+    width = 0 if classes > 1 << 30 else 1
+    tensors["prototypes"] = np.zeros((classes, width), np.float32)
+    tensors["signature_mean"] = np.zeros(1 << 10, np.float32)
+    with pytest.raises(BundleError, match="too many"):
+        Bundle.from_files(exchanged(CALIBRATION_NAME, encode_tensors(tensors)))
