@@ -54,6 +54,8 @@ _PARITY_VALUES, _MIN_PARITY_FRAMES = 600_000, 3
 """Of large inputs a few are enough, and every tensor of them is held in memory."""
 _GUESSING = 1.5
 """A model that is right no more often than this, in units of chance, is not given what it was trained on."""
+_FEW = 20
+"""Of fewer frames a share says nothing."""
 _PLAIN = ExtrasRequest()
 _ONNX = TargetRequest()
 
@@ -202,9 +204,12 @@ def _accuracy(logits: FloatArray, labels: npt.NDArray[np.integer]) -> str:
     """How often the model is right on labelled source data: where a wrong mean or order of classes shows."""
     share = float((logits.argmax(axis=1) == labels).mean())
     note = f"the model is right on {share:.1%} of the labelled source data"
-    if share > _GUESSING / logits.shape[1]:
+    if len(labels) < _FEW or share > _GUESSING / logits.shape[1]:
         return note
-    return f"{note}, no better than guessing: check --mean, --std, --scale and the order of the classes"
+    return (
+        f"{note}, no better than guessing: check how it is prepared (images: --mean, --std, --scale) and the "
+        "order of the classes"
+    )
 
 
 def parity_inputs(spec: InputSpec, data: Frames) -> npt.NDArray[np.float32]:

@@ -99,7 +99,7 @@ def test_what_the_model_gets_right_is_told(tmp_path: Path) -> None:
     assert right.startswith("the model is right on ")
     assert "guessing" not in right
     wrong = compiled(tiny_module(0), tmp_path / "wrong", moved=3).notes[-1]
-    assert "no better than guessing: check --mean" in wrong
+    assert "no better than guessing: check how it is prepared (images: --mean" in wrong
 
 
 def test_a_program_in_training_mode(tmp_path: Path) -> None:

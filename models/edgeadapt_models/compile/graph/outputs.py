@@ -57,6 +57,8 @@ def choose_outputs(
     if not logits and len(given) == 2 and set(given) == set(OUTPUTS):
         logits, embedding = LOGITS, embedding or EMBEDDING
     chosen = logits or _only_logits(model.graph, shapes, classes)
+    if embedding == chosen:
+        raise CompileError(f"{chosen!r} holds the logits; the embedding is what goes into the last layer")
     left = [name for name in given if name not in (chosen, embedding)]
     # Types stay as they were declared, or open: half precision is dealt with later.
     declared = {output.name: output.SerializeToString() for output in model.graph.output}
@@ -164,7 +166,10 @@ def declare_outputs(model: onnx.ModelProto, shapes: Shapes) -> int:
     for output in model.graph.output:
         shape = shapes[output.name]
         if len(shape) != 2:
-            raise CompileError(f"the {output.name} are of shape {list(shape)}; [N, ...] is needed")
+            raise CompileError(
+                f"the tensor named as {output.name} is of shape {list(shape)}, and [N, D] is needed: "
+                "name one behind the pooling"
+            )
         declared = helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["batch", shape[1]])
         output.CopyFrom(declared)
     return int(shapes[EMBEDDING][1])

@@ -169,6 +169,11 @@ def test_models(change: Callable[[onnx.ModelProto], None], message: str, tmp_pat
         ({"classes": ("a", "b", "c")}, "5 outputs, but 3 class names"),
         ({"shape": (3, 20, 20)}, r"takes float \[N, 3, 16, 16\] \(NCHW\), not inputs of shape \(3, 20, 20\)"),
         ({"chosen": Chosen(logits="nothing")}, "has no tensor 'nothing'; its outputs are"),
+        (
+            {"chosen": Chosen(embedding="conv_2")},
+            r"embedding is of shape \[2, 8, 14, 14\].*behind the pooling",
+        ),
+        ({"chosen": Chosen(embedding="gemm_13")}, "'gemm_13' holds the logits"),
         ({"chosen": Chosen(layout="NHWC")}, r"\(NHWC\), not inputs"),
         ({"chosen": Chosen(preprocessing=Preprocessing(mean=(0.5,)))}, "mean has 1 values.*3 channels"),
         ({"calibration": Path("nowhere")}, "neither a folder nor"),
