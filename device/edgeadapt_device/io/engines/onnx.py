@@ -7,17 +7,16 @@ arrays), which pays for the checks around it.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from edgeadapt.bundle import Artifact, Bundle, MomentInversion, SlotValues
-from edgeadapt.errors import BundleError, TransportError
+from edgeadapt.bundle import Artifact, Bundle, SlotValues
+from edgeadapt.errors import BundleError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_device.config import EngineSection
-from edgeadapt_device.io.engines.base import MOMENTS, SCORES, EngineReport, Frames, Scores
+from edgeadapt_device.io.engines.base import MOMENTS, SCORES, EngineReport, Frames
 from edgeadapt_device.io.engines.inputs import Frame, float_fill, model_shape
 from edgeadapt_device.io.engines.prepare import (
     choose_artifact,
@@ -27,6 +26,7 @@ from edgeadapt_device.io.engines.prepare import (
     widths,
 )
 from edgeadapt_device.io.engines.providers import CPU, RUNTIME_ERRORS, Providers
+from edgeadapt_device.io.engines.session import GraphSession
 from edgeadapt_device.io.engines.x86 import PRECISION_KEY, cuts_products
 
 RUNTIME = "onnxruntime"
@@ -93,26 +93,10 @@ class OnnxGraph:
         return [np.asarray(output, dtype=np.float32) for output in outputs]
 
 
-class OnnxSession:
-    """A fast graph and a probe graph, or one probe graph for both."""
+class OnnxSession(GraphSession):
+    """A session of ONNX Runtime."""
 
-    def __init__(self, frame: Frame, fast: Any, probe: Any, inversion: MomentInversion) -> None:
-        """Wrap `OnnxGraph` objects; `fast` may be a view of the same session as `probe`."""
-        self._frame, self._fast, self._probe, self._inversion = frame, fast, probe, inversion
-        self._lock = threading.Lock()
-
-    def run(self, images: Frames, *, probe: bool) -> Scores:
-        """Score N frames, with their moments when `probe`; raises TransportError."""
-        self._frame.check(images)
-        try:
-            with self._lock:
-                outputs = self._probe.run(images) if probe else self._fast.run(images)
-        except RUNTIME_ERRORS as error:
-            raise TransportError(f"inference failed: {str(error) or type(error).__name__}") from error
-        if not probe:
-            return Scores(*outputs)
-        logits, embedding, mean, mean_square = outputs
-        return Scores(logits, embedding, *self._inversion.apply(mean, mean_square))
+    errors = RUNTIME_ERRORS
 
 
 class OnnxEngine:

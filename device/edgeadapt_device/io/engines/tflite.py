@@ -8,20 +8,20 @@ they carry.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeadapt.bundle import Artifact, Bundle, MomentInversion, SlotValues
-from edgeadapt.errors import BundleError, ConfigError, TransportError
+from edgeadapt.bundle import Artifact, Bundle, SlotValues
+from edgeadapt.errors import BundleError, ConfigError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_device.config import EngineSection
-from edgeadapt_device.io.engines.base import MOMENTS, SCORES, EngineReport, Frames, Scores
+from edgeadapt_device.io.engines.base import MOMENTS, SCORES, EngineReport, Frames
 from edgeadapt_device.io.engines.inputs import Fill, Frame, float_fill, integer_fill
 from edgeadapt_device.io.engines.litert import find_library
 from edgeadapt_device.io.engines.prepare import choose_artifact, give_back_freed, in_pieces, warm_up
+from edgeadapt_device.io.engines.session import GraphSession
 
 RUNTIME = "tflite"
 FAST, PROBE = "fast", "probe"
@@ -65,27 +65,10 @@ class TfliteGraph:
         ]
 
 
-class TfliteSession:
+class TfliteSession(GraphSession):
     """An interpreter with both graphs."""
 
-    def __init__(
-        self, frame: Frame, fast: TfliteGraph, probe: TfliteGraph, inversion: MomentInversion
-    ) -> None:
-        self._frame, self._fast, self._probe, self._inversion = frame, fast, probe, inversion
-        self._lock = threading.Lock()
-
-    def run(self, images: Frames, *, probe: bool) -> Scores:
-        """Score N frames, with their moments when `probe`; raises TransportError."""
-        self._frame.check(images)
-        try:
-            with self._lock:
-                outputs = self._probe.run(images) if probe else self._fast.run(images)
-        except _ERRORS as error:
-            raise TransportError(f"inference failed: {str(error) or type(error).__name__}") from error
-        if not probe:
-            return Scores(*outputs)
-        logits, embedding, mean, mean_square = outputs
-        return Scores(logits, embedding, *self._inversion.apply(mean, mean_square))
+    errors = _ERRORS
 
 
 class TfliteEngine:
