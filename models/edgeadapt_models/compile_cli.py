@@ -22,6 +22,22 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
+_OF_FILES = {"layout": "--layout", "logits": "--logits", "embedding": "--embedding"}
+_YOURS = {
+    "calibration": "--calibration",
+    "weights": "--weights",
+    "title": "--name",
+    "classes": "--classes",
+    "input_shape": "--input-shape",
+    "mean": "--mean",
+    "std": "--std",
+    "scale": "--scale",
+    "folded_layers": "--folded-layers",
+    **_OF_FILES,
+}
+_NOT_GIVEN = (None, "", (), 1.0, "auto")
+
+
 class Numbers(click.ParamType[tuple[float, ...]]):
     """Numbers with commas between: 0.485,0.456,0.406."""
 
@@ -202,16 +218,26 @@ def _compile(
     check_target(out)
     extras, targets = _extras(given), _targets(given)
     if name is not None:
-        if given["calibration"]:
-            raise click.UsageError(
-                f"{name} is calibrated on its own data set; --calibration is for your model"
-            )
+        _refuse(given, _YOURS, f"for your own model; {name} is calibrated on its own data set")
         return compile_pretrained(name, out, images=images, root=root, extras=extras, targets=targets)
     if given["calibration"] is None:
         raise click.UsageError("give source data for your model: --calibration FOLDER")
-    if given["weights"] and not given["factory"]:
-        raise click.UsageError("--weights belong to --torch")
+    if root is not None:
+        raise click.UsageError("--root: for a network of the zoo; your data is --calibration")
+    if given["onnx"] is None:
+        _refuse(
+            given, _OF_FILES, "for --onnx: a torch model returns logits, or (logits, embedding), for NCHW"
+        )
+    if not given["factory"]:
+        _refuse(given, {"weights": "--weights"}, "belong to --torch")
     return compile_own(_own_model(given, images, extras, targets), out)
+
+
+def _refuse(given: dict[str, Any], options: dict[str, str], what: str) -> None:
+    """Options that would change nothing are an error."""
+    named = [option for key, option in options.items() if given[key] not in _NOT_GIVEN]
+    if named:
+        raise click.UsageError(f"{', '.join(named)}: {what}")
 
 
 def _own_model(given: dict[str, Any], images: int, extras: ExtrasRequest, targets: TargetRequest) -> OwnModel:

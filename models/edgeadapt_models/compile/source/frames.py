@@ -184,7 +184,9 @@ def read_pictures(found: FrameFiles, spec: InputSpec, *, limit: int) -> FrameSet
         CompileError: a file cannot be read.
     """
     order = _draw(len(found.files), limit)
-    frames = np.stack([_picture(found.files[index], spec) for index in order])
+    frames = np.empty((len(order), *spec.frame_shape), np.uint8)  # in place: it may be most of the memory
+    for place, index in enumerate(order):
+        frames[place] = _picture(found.files[index], spec)
     return FrameSet(frames, *_drawn_from(found, order))
 
 
