@@ -31,6 +31,8 @@ from edgeadapt.bundle.writes import (
 from edgeadapt.errors import BundleError
 
 _MANIFEST = "manifest.json"
+# A second one of these would undo what the first has written, or be folded into it again.
+_ONCE = (Copy, FoldNorm, Affine, FoldNormInt8)
 
 
 def check_artifact(artifact: Artifact, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -152,6 +154,10 @@ def _check_regions(artifact: Artifact) -> None:
     found.sort(key=lambda pair: (pair[0].offset, pair[0].end))
     for (first, earlier), (second, later) in itertools.pairwise(found):
         same = (first.offset, first.end) == (second.offset, second.end)
-        copies = isinstance(earlier, Copy) and isinstance(later, Copy)
-        if second.offset < first.end and (not same or copies):
+        if second.offset < first.end and not same:
             raise BundleError(f"{artifact.file}: {title(later)} overlaps {title(earlier)}")
+    held: dict[tuple[int, type[Write]], Write] = {}
+    for region, write in found:
+        if isinstance(write, _ONCE) and held.setdefault((region.offset, type(write)), write) is not write:
+            other = title(held[region.offset, type(write)])
+            raise BundleError(f"{artifact.file}: {title(write)} overlaps {other}")

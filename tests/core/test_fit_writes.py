@@ -7,7 +7,7 @@ import pytest
 
 from edgeadapt.bundle import Copy, Region, Slot, Write
 from edgeadapt.bundle.fit_writes import check_artifact
-from edgeadapt.bundle.writes import ConvAdapter, HeadShift, LowRank, Prompt
+from edgeadapt.bundle.writes import ConvAdapter, FoldNorm, HeadShift, LowRank, Prompt
 from edgeadapt.errors import BundleError
 from tests.core import bundles
 
@@ -20,13 +20,13 @@ def at(*shape: int, offset: int = END) -> Region:
     return Region(offset, shape)
 
 
-def check(write: Write, **slots: tuple[int, ...]) -> None:
-    """Put a write with slots of its own into the toy bundle."""
+def check(*writes: Write, **slots: tuple[int, ...]) -> None:
+    """Put writes with slots of their own into the toy bundle."""
     manifest = bundles.bundle().manifest
     further = tuple(Slot(name, "extra", "x", shape, -1.0, 1.0) for name, shape in slots.items())
     manifest = msgspec.structs.replace(manifest, slots=(*manifest.slots, *further))
     artifact = manifest.artifacts[0]
-    artifact = msgspec.structs.replace(artifact, writes=(*artifact.writes, write))
+    artifact = msgspec.structs.replace(artifact, writes=(*artifact.writes, *writes))
     check_artifact(artifact, manifest, {"model.onnx": bytes(SIZE), "probe.bin": b""})
 
 
@@ -92,3 +92,18 @@ def test_half_of_anothers_tensor_is_refused() -> None:
     check(ConvAdapter("s", kernel, (2, 3)), s=(6, 2))
     with pytest.raises(BundleError, match="overlaps"):
         check(HeadShift("s", at(2, 2, offset=3), at(2, offset=1024)), s=(2,))
+
+
+def test_a_tensor_is_set_or_folded_once() -> None:
+    kernel, bias = at(2, 6), at(2, offset=1024)
+    adapter = LowRank("d", "u", kernel)
+    slots = {"d": (1, 6), "u": (2, 1)}
+    check(adapter, FoldNorm("bn", kernel, 0, bias), **slots)
+    for again in (
+        FoldNorm("bn", kernel, 0, at(2, offset=2048)),
+        FoldNorm("bn", at(2, 6, offset=2048), 0, bias),
+    ):
+        with pytest.raises(BundleError, match="the FoldNorm of bn overlaps the FoldNorm of bn"):
+            check(FoldNorm("bn", kernel, 0, bias), adapter, again, **slots)
+    with pytest.raises(BundleError, match="the Copy of t overlaps the Copy of s"):
+        check(Copy("s", kernel), adapter, Copy("t", kernel), s=(2, 6), t=(12,), **slots)
