@@ -247,7 +247,7 @@ def test_without_a_broker_the_reason_is_told_and_shown_and_nothing_counts_as_sen
     with caplog.at_level("INFO", "edgeadapt.device"):
         run(config)
     status = read_status(tmp_path / "state")
-    assert caplog.text.count(status.trouble) == 1
+    assert [record.message for record in caplog.records].count(status.trouble) == 1
     assert f"127.0.0.1:{port}" in status.trouble
     assert "refused" in status.trouble
     assert not status.connected

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib
@@ -20,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from edgeadapt import __version__
+from edgeadapt_sim import provenance
 from edgeadapt_sim.bench.figures import ArmRow, Claim
 from edgeadapt_sim.bench.loop import Study, StudyPlan
 from edgeadapt_sim.report.style import GRID, INK, bytes_text, words
@@ -44,11 +40,10 @@ class Document(msgspec.Struct, frozen=True):
 def write(study: Study, plan: StudyPlan, seconds: float, out: Path) -> None:
     """Write both files into `out`, made if absent."""
     out.mkdir(parents=True, exist_ok=True)
-    versions = {"edgeadapt": __version__, "python": platform.python_version()}
     document = Document(
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        versions=versions | {name: version(name) for name in _PACKAGES},
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        date=provenance.now(),
+        versions=provenance.versions(_PACKAGES),
+        machine=provenance.machine(),
         arguments=msgspec.to_builtins(plan),
         seconds=seconds,
         study=study,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib
@@ -21,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeadapt import __version__
+from edgeadapt_sim import provenance
 from edgeadapt_sim.bench.device.study import AGENT, ARMS, BARE, BASE, PATCHED, SLOTS, Case, DevicePlan
 from edgeadapt_sim.bench.device.targets import (
     ARM_WORDS,
@@ -66,10 +64,9 @@ def write(
     """Write both files into `out`, made if absent."""
     out.mkdir(parents=True, exist_ok=True)
     document = Document(
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        versions={"edgeadapt": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in _PACKAGES},
-        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        date=provenance.now(),
+        versions=provenance.versions(_PACKAGES),
+        machine=provenance.machine(),
         processor=_processor(),
         load=load,
         arguments=msgspec.to_builtins(plan),

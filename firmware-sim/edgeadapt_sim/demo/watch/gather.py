@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from PIL import Image
 
 from edgeadapt import __version__
 from edgeadapt_cloud.io.report import JobReport, PatchReport, Report
+from edgeadapt_sim import provenance
 from edgeadapt_sim.demo.plan import DemoPlan
 from edgeadapt_sim.demo.view import CohortLine
 from edgeadapt_sim.records import Check, JobRecord
@@ -89,7 +89,7 @@ def facts(plan: DemoPlan, broker_kind: str) -> tuple[tuple[str, str], ...]:
         ("seed", str(plan.seed)),
         ("pace", f"{plan.frames_per_second:g} frames per second and device"),
         ("versions", f"edgeadapt {__version__}, Python {platform.python_version()}, {packages}"),
-        ("machine", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
+        ("machine", provenance.machine()),
     )
 
 
