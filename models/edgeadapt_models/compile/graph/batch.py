@@ -72,7 +72,7 @@ def check_batch(model: onnx.ModelProto, x: FloatArray) -> None:
         for name in wanted:
             if not _close(together[name][index : index + 1], alone[name]):
                 raise CompileError(
-                    f"{name} of an input depend on what else is in the batch: export the model in eval mode, "
+                    f"output {name!r} depends on what else is in the batch: export the model in eval mode, "
                     "with a dynamic batch axis"
                 )
 
@@ -118,10 +118,13 @@ def _reshape(
 ) -> bool:
     """Make the axis that the batch goes to "as many as there are"; False where it is, or nothing is known."""
     before, after = shapes.get(node.input[0]), shapes.get(node.output[0])
-    grown = wide.get(node.input[0], ())
-    if before is None or after is None or len(grown) != len(before):
+    if before is None or after is None:
         return False
-    axes = [axis for axis, size in enumerate(before) if grown[axis] == size * _WIDE]
+    grown = wide.get(node.input[0])
+    if grown is None or len(grown) != len(before):  # not known: most likely it is where it was
+        axes = [0] if before[:1] == (1,) and after[:1] == (1,) else []
+    else:
+        axes = [axis for axis, size in enumerate(before) if grown[axis] == size * _WIDE]
     to = _batch_axis(before, axes[0], after) if len(axes) == 1 else None
     wanted = numpy_helper.to_array(target)
     if to is None or wanted[to] == -1 or (wanted[to] == 0 and to == axes[0]):

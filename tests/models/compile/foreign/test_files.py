@@ -104,6 +104,18 @@ def test_a_batch_of_one_inside_a_file_that_takes_any_is_opened(tmp_path: Path) -
     assert any("batch axis was fixed" in note for note in compilation.notes)
 
 
+def test_a_batch_of_one_behind_an_operator_whose_shapes_are_not_inferred(tmp_path: Path) -> None:
+    """GroupNormalization is one."""
+    net = Net(21)
+    x = norms.group_per_channel(net, net.op("Conv", "x", net.const(KERNEL), pads=[1, 1, 1, 1]), FIRST)
+    pooled = net.op("Reshape", net.op("GlobalAveragePool", net.op("Relu", x)), net.shape(1, 8))
+    model = net.model({"x": [1, 3, 16, 16]}, net.op("Gemm", pooled, net.const(HEAD)))
+    compilation = compiled(model, tmp_path)
+    x3 = as_input(pictures(3, seed=4))
+    alone = np.concatenate([run(model, x3[i : i + 1])[0] for i in range(3)])
+    np.testing.assert_allclose(run(fast(compilation, {}), x3)[0], alone, atol=2e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("heads", [2, 4])
 def test_attention_of_torch_for_one_image_takes_a_batch(heads: int, tmp_path: Path) -> None:
     """Tokens come first and images second there; images share an axis with the heads, then the tokens."""

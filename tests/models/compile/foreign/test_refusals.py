@@ -147,7 +147,7 @@ def _output(kind: str) -> Callable[[onnx.ModelProto], None]:
         (_quantised, r"quantised already \(QuantizeLinear and 1 more\).*Give the float model.*--int8"),
         (_words, "input 'x' is int32; it must be float or uint8"),
         (_batch_of_eight, "batches of 8 only"),
-        (_over_the_batch, "depend on what else is in the batch"),
+        (_over_the_batch, "depends on what else is in the batch"),
         (_control_flow, "holds If .*control flow cannot be compiled"),
         (_output("map"), r"returns no logits \[N, K\].*\[1, 5, 14, 14\].*Detection, segmentation"),
         (_output("boxes"), r"returns no logits \[N, K\].*\[1, 392, 4\].*\[1, 224, 7\]"),
