@@ -48,7 +48,8 @@ def parse(text: str, kind: type[T], *, source: str, environ: Mapping[str, str] |
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(located(_explain(str(error)), source, environ or {})) from error
+        text = _with_choices(_explain(str(error)), kind)
+        raise ConfigError(located(text, source, environ or {})) from error
 
 
 def located(message: str, source: str, environ: Mapping[str, str]) -> str:
@@ -62,7 +63,8 @@ def located(message: str, source: str, environ: Mapping[str, str]) -> str:
     found = re.match(r"(?:\w+ key ')?([\w.]+)", message)
     key = found[1] if found else ""
     for name in environ:
-        if name.startswith(_ENV_PREFIX) and ".".join(_path(name)) == key:
+        # A section that nobody knows is named by what is below it.
+        if name.startswith(_ENV_PREFIX) and f"{'.'.join(_path(name))}.".startswith(f"{key}."):
             return f"environment {name}: {message}"
     return f"{source}: {message}"
 
@@ -115,6 +117,17 @@ def _override(document: dict[str, Any], name: str, value: str, kind: Any) -> Non
     except tomllib.TOMLDecodeError:
         parsed = value
     table[key] = value if _is_text(kind, [*sections, key]) and not isinstance(parsed, str) else parsed
+
+
+def _with_choices(message: str, kind: Any) -> str:
+    """`section.key: Invalid enum value 'x'` with the values that there are."""
+    found = re.fullmatch(r"(?P<where>[\w.]+): Invalid enum value '(?P<value>.*)'", message)
+    if not found:
+        return message
+    for name in found["where"].split("."):
+        kind = get_type_hints(kind).get(name) if isinstance(kind, type) else None
+    choices = ", ".join(repr(choice) for choice in get_args(kind))
+    return f"{found['where']}: expected one of {choices}, got {found['value']!r}" if choices else message
 
 
 def _explain(message: str) -> str:

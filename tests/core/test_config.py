@@ -55,6 +55,8 @@ def test_environment_overrides() -> None:
         ("EDGEADAPT__INNER__RATE", "fast", ("inner.rate: expected `float`, got `str`",)),
         ("EDGEADAPT__INNER__RATO", "2", ("unknown key 'inner.rato'",)),
         ("EDGEADAPT__INNER", "2", ("inner: expected",)),
+        ("EDGEADAPT__INNER__MODE", "c", ("inner.mode: expected one of 'a', 'b', got 'c'",)),
+        ("EDGEADAPT__OUTER__RATE", "2", ("unknown key 'outer'",)),
     ],
 )
 def test_a_mistake_in_the_environment_names_the_variable(
