@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from edgeadapt_device.io.mqtt import MqttLink
     from edgeadapt_device.io.sources.base import SourceReport
 
-_START_TIMEOUT_S = 60.0
+# TensorRT takes minutes for a large model on a small board; the systemd unit waits a little longer.
+START_TIMEOUT_S = 600.0
 _BUILDER_STOP_S = 5.0
 _IDLE_S = 0.05
 # Small models score thousands of frames a second; what is due can wait for some of them.
@@ -267,7 +268,7 @@ class Machine:
         # From here on the status is this process's, however long its first session takes.
         self._reporter.write_if_due(self.watched, now())
         self._performer.drain(now())
-        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        deadline_s = time.monotonic() + START_TIMEOUT_S
         while not self.core.ready:
             if not goes_on():
                 return False

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeadapt_device.machine import START_TIMEOUT_S
+
 UNIT = Path(__file__).parents[3] / "device" / "systemd" / "edgeadapt-device.service"
 _INSTALLED = "/opt/edgeadapt/bin/edgeadapt"
 
@@ -53,5 +55,6 @@ def test_it_runs_as_nobody_and_is_started_again() -> None:
     }
     assert {key: found[key] for key in expected} == {key: [value] for key, value in expected.items()}
     assert int(found["WatchdogSec"][0]) > 0
+    assert int(found["TimeoutStartSec"][0]) > START_TIMEOUT_S
     # The network manager's sockets are how the interfaces are listed that a broker is looked for on.
     assert "AF_NETLINK" in found["RestrictAddressFamilies"][0].split()
