@@ -176,7 +176,9 @@ def read_status(state_dir: Path) -> DeviceStatus:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} is missing: no device has run with this state_dir yet") from error
+        raise ConfigError(
+            f"{path.absolute()} is missing: no device has run with this state_dir yet"
+        ) from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     try:

@@ -54,7 +54,7 @@ class PredictionLog:
             named: a new file gets a column for the frames' names; one that is there stays as it is.
 
         Raises:
-            ConfigError: the file is there but holds something else.
+            ConfigError: the file is there but holds something else, or it is a folder.
             TransportError: it cannot be opened, and not because the disk is full or read-only.
         """
         self._flush_rows, self._flush_s, self._retry_s, self._kept_rows = (
@@ -74,6 +74,8 @@ class PredictionLog:
         self._named = named
         try:
             self._open()
+        except IsADirectoryError as error:
+            raise ConfigError(f"output.predictions: {path} is a folder, expected a file in it") from error
         except OSError as error:
             if error.errno not in FULL:
                 raise TransportError(f"{path}: cannot be written: {error}") from error

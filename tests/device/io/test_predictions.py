@@ -111,3 +111,8 @@ def test_another_file_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no file of predictions"):
         PredictionLog(path)
     assert path.read_text() == "name,price\nbread,3\n"
+
+
+def test_a_folder_in_its_place_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"output\.predictions: .* is a folder"):
+        PredictionLog(tmp_path)
