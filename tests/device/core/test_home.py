@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from edgeadapt.bundle import Bundle
+from edgeadapt.tensors import FloatArray
 from edgeadapt_device.core.adapt.domains import Home
 from edgeadapt_device.core.events import Image
 from edgeadapt_models.compile.tiny import tiny_images
-from tests.device.rig import Rig
+from tests.device import rig
+from tests.device.rig import Rig, sealed
 
 
 def alone(label: int, count: int) -> Image:
@@ -67,3 +69,26 @@ def test_frames_that_are_no_numbers_are_ignored_and_a_new_segment_knows_nothing(
     assert 0.0 < home.nearness < 0.1
     home.restart()
     assert home.nearness == 0.0
+
+
+@pytest.mark.parametrize("label", [1, 4, 7])
+def test_one_class_at_home_is_not_taken_for_a_remembered_domain_that_looks_like_it(
+    tiny: Bundle, label: int
+) -> None:
+    """Such as a patch for a slight noise, whose domain lies a little off the source, too."""
+    device, calibration = Rig(tiny), tiny.calibration
+    bank = device.device.core.adaptation.patches.bank
+    envelope = sealed(tiny, rig.harmless(tiny))
+    entry = bank.put(rig.opened(envelope), envelope)
+    entry.signature = calibration.class_signatures[label]
+    bank.confirm(entry)
+    assert bank.nearest(features_of(tiny, alone(label, 30)), 0.6) is entry, "or this test shows nothing"
+    answers = device.play(alone(label, 100))
+    assert {answer.generation for answer in answers} == {"base"}
+
+
+def features_of(bundle: Bundle, images: Image) -> FloatArray:
+    """Their signature, as a device reports it."""
+    device = Rig(bundle)
+    device.play(images)
+    return device.device.core.adaptation.tracker.signature.vector

@@ -138,11 +138,11 @@ def test_a_known_domain_that_returns_has_its_patch_within_a_window_offline(
 def test_what_the_cloud_says_of_a_segment_counts_more_than_what_is_near(tiny: Bundle) -> None:
     """Its cohort's patch runs, though another remembered domain lies nearer."""
     device = Rig(tiny, rig.config(domains=DomainsSection(match_frames=24)))
-    device.play(rig.frames(60))
+    device.play(rig.frames(60, level=DARK))
     device.assign()
     told = sealed(tiny, rig.harmless(tiny))
     device.publish(told)
-    device.play(rig.frames(70, seed=2))
+    device.play(rig.frames(70, seed=2, level=DARK))
     adaptation = device.device.core.adaptation
     standing = adaptation.patches.bank.standing(rig.COHORT)
     assert standing is not None
@@ -151,8 +151,25 @@ def test_what_the_cloud_says_of_a_segment_counts_more_than_what_is_near(tiny: Bu
     entry = adaptation.patches.bank.put(rig.opened(other), other)
     entry.signature = adaptation.tracker.signature.vector
     adaptation.patches.bank.confirm(entry)
-    device.play(rig.frames(60, seed=3))
+    device.play(rig.frames(60, seed=3, level=DARK))
     assert device.generation == sha256_hex(told)[:12]
     adaptation.patches.told = False
-    device.play(rig.frames(20, seed=4))
+    device.play(rig.frames(20, seed=4, level=DARK))
     assert device.generation == sha256_hex(other)[:12], "or this test shows nothing"
+
+
+def test_at_home_no_patch_is_called_back_and_one_that_was_is_left(tiny: Bundle) -> None:
+    """Whatever the signature says: that of a few classes may lie anywhere."""
+    bank, (near,) = remembered(tiny, 0.4)
+    domain = Signature(at(tiny, 0.4), 20)
+    over = router(tiny, bank)
+    assert over.choose(domain, 20, None, at_home=True) is None
+    assert [over.choose(domain, 20, None, at_home=True) for _ in range(8)] == [None] * 8
+    found = [over.choose(domain, 20, near, at_home=True) for _ in range(4)]
+    assert found[:3] == [None] * 3
+    assert found[3] is not None
+    assert found[3].entry is None
+    asked = rig.opened(sealed(tiny, {}, cohort="c9"))
+    base = bank.put(asked, b"")
+    assert [over.choose(domain, 20, base, at_home=True) for _ in range(8)] == [None] * 8, "that is the base"
+    assert router(tiny, bank).choose(domain, 20, None) is not None, "or this test shows nothing"

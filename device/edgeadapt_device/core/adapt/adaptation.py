@@ -137,7 +137,9 @@ class Adaptation:
         if self.patches.told or self.patches.trial.active:
             return []
         running = self.switching.present.entry
-        route = self._router.choose(self.tracker.signature, self.tracker.frames, running)
+        route = self._router.choose(
+            self.tracker.signature, self.tracker.frames, running, at_home=self.home.nearness > 1.0
+        )
         return self.patches.recall(route.entry) if route is not None else []
 
     def _on_shift(self) -> list[Effect]:

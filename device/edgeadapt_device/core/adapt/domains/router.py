@@ -4,7 +4,9 @@ The first look into the bank, a few probed frames into a segment, takes the near
 match distance. The segment's signature becomes surer with every frame, so the choice is looked at
 again; but it is changed only for a domain that is nearer by a margin, several frames in a row: between two
 domains that are alike a device does not go to and fro. A domain that is far from all of them is an
-unknown one, and gets the base with the device's own statistics.
+unknown one, and gets the base with the device's own statistics. So does one whose frames look as the source's
+do in the classes that are seen (`home`): the signature of one class alone lies as near to a domain that is a
+little off as to the source.
 """
 
 from __future__ import annotations
@@ -37,15 +39,19 @@ class Router:
         self.looked = looked
         self._streak = (None, 0)
 
-    def choose(self, domain: Signature, frames: int, running: BankEntry | None) -> Route | None:
+    def choose(
+        self, domain: Signature, frames: int, running: BankEntry | None, *, at_home: bool = False
+    ) -> Route | None:
         """What to run instead of `running` after so many probed frames of a segment; None: nothing else."""
         if frames < self._config.match_frames:
             return None
-        nearest = self._bank.nearest(domain.vector, self._config.match_distance)
+        nearest = None if at_home else self._bank.nearest(domain.vector, self._config.match_distance)
         if not self.looked:
             self.looked = True
             return Route(nearest) if nearest is not None else None
-        if nearest is running or not self._is_better(nearest, domain, running):
+        patched = running is not None and bool(running.patch.values)
+        better = patched if at_home else self._is_better(nearest, domain, running)
+        if nearest is running or not better:
             self._streak = (None, 0)
             return None
         candidate, count = self._streak
