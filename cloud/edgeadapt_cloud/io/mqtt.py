@@ -12,6 +12,7 @@ import logging
 import queue
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ _properties: Callable[[int], Properties] = Properties
 # Unsent messages that the client may hold; what is retained is sent again at every new session.
 MAX_QUEUED = 10_000
 MAX_INFLIGHT = 64
+# A connection that is over within this long, so often in a row, was taken by another client of the same name.
+_BRIEF_S = 5.0
+_BRIEF_IN_A_ROW = 3
 
 
 class MqttLink:
@@ -50,6 +54,7 @@ class MqttLink:
         self.connected = False
         self.dropped = 0
         self._unreachable_told = False
+        self._connected_s, self._brief = 0.0, 0
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=settings.client_id, protocol=paho.MQTTv5
         )
@@ -132,6 +137,7 @@ class MqttLink:
             self._max_packet_bytes = int(limit) if limit is not None else None
             client.subscribe(self._filter, qos=1)
             self.connected, self._unreachable_told = True, False
+            self._connected_s = time.monotonic()
             log.info("connected to %s:%d", self._settings.host, self._settings.port)
             self._new_session.set()
         except Exception:
@@ -152,8 +158,18 @@ class MqttLink:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        if self.connected:
+        if self.connected and not reason.is_failure:
+            log.info("disconnected")
+        elif self.connected:
+            brief = time.monotonic() - self._connected_s < _BRIEF_S
+            self._brief = self._brief + 1 if brief else 0
             log.warning("disconnected: %s", reason)
+            if self._brief == _BRIEF_IN_A_ROW:
+                log.error(
+                    "the broker ends each connection at once: another service that runs has the same "
+                    "mqtt.client_id %r, so stop it, or give this one a name of its own",
+                    self._settings.client_id,
+                )
         self.connected = False
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:

@@ -39,3 +39,22 @@ def test_that_a_session_began_is_told_though_the_inbox_is_full(
         assert not link.take_new_session(), "once"
         link.stop()
     assert inbox.qsize() == 1
+
+
+def test_two_services_of_one_name_are_told_so_and_a_clean_end_is_no_warning(
+    tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level("INFO", "edgeadapt.cloud"),
+        Broker.start(log_dir=tmp_path_factory.mktemp("broker")) as broker,
+    ):
+        settings = MqttSection(port=broker.port, client_id="twin", reconnect_max_s=1)
+        links = [MqttLink(settings, "fleet", queue.Queue[Event](9)) for _ in range(2)]
+        links[0].start()
+        wait_for(lambda: links[0].connected)
+        links[1].start()
+        wait_for(lambda: "has the same mqtt.client_id 'twin'" in caplog.text)
+        links[1].stop()
+        wait_for(lambda: links[0].connected)
+        links[0].stop()
+    assert (caplog.records[-1].levelname, caplog.records[-1].message) == ("INFO", "disconnected")
