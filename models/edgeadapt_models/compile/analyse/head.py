@@ -15,7 +15,7 @@ import onnx
 
 from edgeadapt_models.compile.analyse.view import GraphView, attribute
 
-_MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Dropout")
+_MOVES = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Dropout")
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 _POOLS = ("GlobalAveragePool", "ReduceMean", "AveragePool")
 

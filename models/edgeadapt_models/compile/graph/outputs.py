@@ -93,6 +93,12 @@ def _only_logits(graph: onnx.GraphProto, shapes: Shapes, classes: int) -> str:
         raise CompileError(
             f"the model has {_classes(shapes[flat[0]])} outputs, but {classes} class names were given"
         )
+    numbers = [node for node in graph.node if node.op_type == "ArgMax" and set(node.output) & set(given)]
+    if numbers:
+        raise CompileError(
+            f"the model returns the number of a class ({listed}): name what it takes the largest of, "
+            f"--logits {numbers[0].input[0]}"
+        )
     if any(_classes(shapes.get(name, ())) == 1 for name in given):
         raise CompileError(
             f"the model returns one number ({listed}); a classifier with two classes needs two logits"

@@ -5,16 +5,20 @@ Reading is strict: what is no ONNX file, is cut short, or lacks its external dat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgeadapt.bundle import InputSpec
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
-from edgeadapt_models.compile.graph.edit import opset
+from edgeadapt_models.compile.graph.edit import fresh, names, opset
 from edgeadapt_models.compile.graph.half import to_single
 from edgeadapt_models.compile.graph.inputs import (
     Layout,
@@ -140,9 +144,26 @@ def draft_file(
     notes = choose_outputs(
         model, shapes_of(run), classes=classes, logits=chosen.logits, embedding=chosen.embedding
     )
+    _outputs_to_single(model, run)
     output = model.graph.output[0].name
     reference = FileReference(model, given, layout, chosen.preprocessing, output)
     return Draft(model, spec, reference, layout, chosen.preprocessing, notes=(*half, *notes))
+
+
+def _outputs_to_single(model: onnx.ModelProto, run: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Cast outputs of double precision; raise CompileError for those of integers."""
+    graph = model.graph
+    for output in graph.output:
+        kind = run[output.name].dtype
+        if kind == np.float64:
+            single = fresh(f"{output.name}/single", names(graph))
+            node = onnx.helper.make_node(
+                "Cast", [output.name], [single], name=single, to=onnx.TensorProto.FLOAT
+            )
+            graph.node.append(node)
+            output.CopyFrom(onnx.ValueInfoProto(name=single))
+        elif kind != np.float32:
+            raise CompileError(f"{output.name!r} holds {kind}: name a tensor of floats (--logits)")
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

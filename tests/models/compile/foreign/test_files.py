@@ -337,6 +337,21 @@ def test_heads_and_embeddings(ending: str, operator: str | None, tmp_path: Path)
     assert any("not linear" in note for note in compilation.notes) == (operator is None)
 
 
+def test_logits_with_further_axes_and_in_double_precision(tmp_path: Path) -> None:
+    model = small()
+    graph, logits = model.graph, model.graph.output[0].name
+    graph.initializer.append(numpy_helper.from_array(np.array([2, 3], np.int64), "axes"))
+    graph.node.append(helper.make_node("Unsqueeze", [logits, "axes"], ["wide"], name="wide"))
+    graph.node.append(helper.make_node("Cast", ["wide"], ["exact"], name="exact", to=TensorProto.DOUBLE))
+    graph.node.append(helper.make_node("Softmax", ["exact"], ["p"], name="p", axis=1))
+    graph.output[0].CopyFrom(helper.make_tensor_value_info("p", TensorProto.DOUBLE, None))
+    compilation = compiled(model, tmp_path)
+    assert compilation.findings.head is not None
+    assert "Softmax at the end taken off" in compilation.notes
+    x = as_input(pictures(4, seed=4))
+    np.testing.assert_allclose(run(fast(compilation, {}), x)[0], run(small(), x)[0], atol=2e-5, rtol=1e-4)
+
+
 def test_open_sizes_are_taken_from_the_data(tmp_path: Path) -> None:
     compilation = compiled(small(shape=("c", "h", "w")), tmp_path)
     assert compilation.bundle.manifest.input.shape == (3, 16, 16)

@@ -122,6 +122,8 @@ def _output(kind: str) -> Callable[[onnx.ModelProto], None]:
             outputs = (boxes, net.op("Reshape", x, net.shape(0, -1, 7)))
         elif kind == "one":
             outputs = (net.op("Sigmoid", net.op("Gemm", flat, net.const(HEAD[:, :1]))),)
+        elif kind == "number":
+            outputs = (net.op("ArgMax", logits, axis=1),)
         elif kind == "twins":
             outputs = (logits, net.op("Gemm", flat, net.const(HEAD)))
         elif kind == "probabilities":  # a softmax in elementary operators
@@ -129,6 +131,8 @@ def _output(kind: str) -> Callable[[onnx.ModelProto], None]:
             total = net.op("ReduceSum", power, net.const(np.array([1], np.int64)))
             outputs = (net.op("Div", power, total),)
         model.CopyFrom(net.model({"x": ["n", 3, 16, 16]}, *outputs))
+        if kind == "number":
+            model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
 
     return change
 
@@ -151,6 +155,7 @@ def _output(kind: str) -> Callable[[onnx.ModelProto], None]:
         (_control_flow, "holds If .*control flow cannot be compiled"),
         (_output("map"), r"returns no logits \[N, K\].*\[1, 5, 14, 14\].*Detection, segmentation"),
         (_output("boxes"), r"returns no logits \[N, K\].*\[1, 392, 4\].*\[1, 224, 7\]"),
+        (_output("number"), r"number of a class .*--logits gemm_13"),
         (_output("one"), "returns one number.*two logits"),
         (_output("twins"), r"several outputs that may be the logits.*name one \(--logits\)"),
         (_output("probabilities"), "returns probabilities.*without its softmax"),
