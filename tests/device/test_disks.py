@@ -73,6 +73,14 @@ json.dump({"frames": daemon._machine.view.frames, "seen": seen}, sys.stdout)
 """
 
 
+_DOCTOR = (
+    f"{sys.executable} -c 'import msgspec; from pathlib import Path; "
+    "from edgeadapt_device.cli.common import read_config; from edgeadapt_device.doctor import disk; "
+    'found = {each.check: each for each in reversed(list(disk.look(read_config(Path("device.toml")))))}; '
+    "print(msgspec.json.encode(list(found.values())).decode())'"
+)
+
+
 def _namespaces() -> bool:
     if shutil.which("unshare") is None:
         return False
@@ -156,6 +164,33 @@ assert not (folder / "status.json").read_bytes().endswith(b" ")
         ["unshare", "-Urm", "sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@needs_mounts
+@pytest.mark.parametrize(
+    ("prepare", "fix"),
+    [
+        (
+            f"mkdir disk/state && head -c 400k /dev/zero > disk/filler 2>/dev/null; {_DOCTOR}",
+            "free some space",
+        ),
+        (f"mkdir disk/state && mount -o remount,ro disk; {_DOCTOR}", "mount its disk for writing"),
+    ],
+    ids=["full", "read-only"],
+)
+def test_the_doctor_knows_what_such_a_disk_wants(place: Path, prepare: str, fix: str) -> None:
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", f"mount -t tmpfs -o size=256k none disk && {prepare}"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    for check, key in (("disk", "device.state_dir"), ("predictions", "output.predictions")):
+        assert found[check]["level"] == "failed"
+        assert found[check]["fix"].startswith(fix)
+        assert found[check]["fix"].endswith(f"or set {key} to another folder")
 
 
 @needs_mounts

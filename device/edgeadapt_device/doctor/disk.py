@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from edgeadapt_device.config import DeviceConfig
@@ -14,6 +16,11 @@ _PROBE_NAME = ".doctor"
 # What patches and generations may take beside the outbox.
 _BESIDE_BYTES = 64 << 20
 _SLOW_SYNC_S = 1.0
+_FIXES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "mount its disk for writing (after an error of the disk: dmesg, and perhaps a new card)",
+}
 _IN_MEMORY = ("tmpfs", "ramfs")
 
 
@@ -49,11 +56,13 @@ def _writable(check: str, folder: Path, key: str) -> Finding:
         os.replace(probe, probe.with_suffix(".renamed"))
         synced_s = time.perf_counter() - started_s
     except OSError as error:
-        fix = f"make {place} writable for user {os.geteuid()}, or set {key} to another folder"
-        return failed(check, f"{place} cannot be written: {error.strerror or error}", fix)
+        fix = _FIXES.get(error.errno or 0, f"make {place} writable for user {os.geteuid()}")
+        text = f"{place} cannot be written: {error.strerror or error}"
+        return failed(check, text, f"{fix}, or set {key} to another folder")
     finally:
         for path in (probe, probe.with_suffix(".renamed")):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a read-only disk refuses also where there is nothing
+                path.unlink()
     made = "" if folder.exists() else f" ({folder} will be made)"
     text = f"{place} takes files{made}; a write is on the disk in {1000 * synced_s:.0f} ms"
     if synced_s > _SLOW_SYNC_S:
