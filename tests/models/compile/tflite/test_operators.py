@@ -201,6 +201,12 @@ CASES = [
         {"r": np.array([], np.float32), "s": np.array([1, 1, 2, 2], np.float32)},
         {"mode": "linear"},
     ),
+    Case(
+        "Resize",
+        (1, 3, 4, 5),
+        {"r": np.array([], np.float32), "s": np.array([1, 1, 2, 3], np.float32)},
+        {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+    ),
 ]
 
 

@@ -84,7 +84,7 @@ def _tile(context: Context, node: onnx.NodeProto) -> None:
 
 @converts("Resize")
 def _resize(context: Context, node: onnx.NodeProto) -> None:
-    """Images, linear with half-pixel centres, or nearest by flooring: what both sides mean alike."""
+    """Images: linear with half-pixel centres or aligned corners, or nearest by flooring."""
     values = attributes(node)
     mode = values.get("mode", "nearest")
     centres = values.get("coordinate_transformation_mode", "half_pixel")
@@ -96,9 +96,9 @@ def _resize(context: Context, node: onnx.NodeProto) -> None:
     size = context.literal(np.array(context.shape(result)[2:], np.int32))
     inputs = [context.stored(name, order), size]
     shape = stored_shape(context.shape(result), order)
-    if mode == "linear" and centres == "half_pixel":
+    if mode == "linear" and centres in ("half_pixel", "align_corners"):
         linear = schema.ResizeBilinearOptionsT()
-        linear.halfPixelCenters = True
+        linear.halfPixelCenters, linear.alignCorners = centres == "half_pixel", centres == "align_corners"
         tensor = context.emit(Op.RESIZE_BILINEAR, inputs, shape, linear, version=3)
     elif mode == "nearest" and (centres, rounding) == ("asymmetric", "floor"):
         nearest = schema.ResizeNearestNeighborOptionsT()
