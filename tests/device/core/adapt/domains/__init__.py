@@ -1,0 +1,1 @@
+"""Which domain it is, and what is remembered of it."""

@@ -1,0 +1,1 @@
+"""What comes down, and what is believed of it."""

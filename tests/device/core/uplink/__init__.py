@@ -1,0 +1,1 @@
+"""What goes up, and at what cost."""
