@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.doctor.finding import Finding, failed, ok, warning
+from edgeadapt_device.doctor.finding import Finding, Level, failed, ok, warning
 
 _PROBE_NAME = ".doctor"
 # What patches and generations may take beside the outbox.
@@ -27,7 +27,10 @@ _IN_MEMORY = ("tmpfs", "ramfs")
 def look(config: DeviceConfig) -> Iterator[Finding]:
     """The state folder, and the folder of the predictions."""
     folder = Path(config.device.state_dir)
-    yield _writable("disk", folder, "device.state_dir")
+    writable = _writable("disk", folder, "device.state_dir")
+    yield writable
+    if writable.level is not Level.FAILED:
+        yield from _files_of_others([*folder.rglob("*"), Path(config.output.predictions)])
     if config.output.predictions:
         yield _writable(
             "predictions", Path(config.output.predictions).absolute().parent, "output.predictions"
@@ -68,6 +71,16 @@ def _writable(check: str, folder: Path, key: str) -> Finding:
     if synced_s > _SLOW_SYNC_S:
         return warning(check, text, 'set delivery.durability = "normal" and output.commit_every_s higher')
     return ok(check, text)
+
+
+def _files_of_others(paths: list[Path]) -> Iterator[Finding]:
+    """Files that another user has left, as after a run with sudo."""
+    closed = [path for path in paths if path.is_file() and not os.access(path, os.R_OK | os.W_OK)]
+    if closed:
+        first = closed[0]
+        text = f"{len(closed)} files cannot be written by user {os.geteuid()}, such as {first}"
+        fix = f"give them to the device's user: chown -R USER {first.parent}"
+        yield failed("rights", f"{text}, which is of user {first.stat().st_uid}", fix)
 
 
 def _existing(folder: Path) -> Path:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -154,6 +157,27 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, config: DeviceConfig) 
     (tmp_path / "locked").mkdir(mode=0o500)
     finding = one(changed(config, "device", state_dir=str(tmp_path / "locked" / "state")), "disk")
     assert finding.level is FAILED
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may write everywhere")
+def test_files_that_another_user_has_left(tmp_path: Path) -> None:
+    (tmp_path / "state" / "generation").mkdir(parents=True)
+    left = tmp_path / "state" / "outbox.sqlite"
+    left.touch(mode=0o444)
+    script = (
+        "import sys; from pathlib import Path; from edgeadapt_device.doctor import disk;"
+        "from edgeadapt_device.config import DeviceConfig, DeviceSection;"
+        "config = DeviceConfig(device=DeviceSection(name='a', state_dir=sys.argv[1]));"
+        "print(*[each.text for each in disk.look(config) if each.check == 'rights'])"
+    )
+    # Root as far as it owns things, and no further.
+    caps = "-dac_override,-dac_read_search,-fowner"
+    as_anyone = ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}"] if os.geteuid() == 0 else []
+    words = [*as_anyone, sys.executable, "-c", script, str(tmp_path / "state")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert f"1 files cannot be written by user {os.geteuid()}, such as {left}" in done.stdout
+    left.chmod(0o644)
+    assert subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout == "\n"
 
 
 def test_a_place_that_takes_no_files(config: DeviceConfig) -> None:
