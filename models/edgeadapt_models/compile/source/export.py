@@ -151,8 +151,12 @@ def _plain_attention() -> Iterator[None]:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """The exporter's C++ code prints the whole graph on the process' own stdout when it fails."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed: nobody is to be spared
+        yield
+        return
     sys.stdout.flush()
-    kept = os.dup(1)
     with open(os.devnull, "wb") as sink:
         os.dup2(sink.fileno(), 1)
     try:
