@@ -52,6 +52,14 @@ def parse(text: str, kind: type[T], *, source: str, environ: Mapping[str, str] |
         raise ConfigError(located(text, source, environ or {})) from error
 
 
+def convert(values: Mapping[str, object], kind: type[T], *, section: str) -> T:
+    """Values of one section's keys as its struct; raises ConfigError that names the key and what it takes."""
+    try:
+        return msgspec.convert(dict(values), kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{section}.{_with_choices(_explain(str(error)), kind)}") from error
+
+
 def located(message: str, source: str, environ: Mapping[str, str]) -> str:
     """Put in front of a message about `section.key: ...` where that value came from.
 

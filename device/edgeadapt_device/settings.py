@@ -85,7 +85,4 @@ def _merged(name: str, base: msgspec.Struct, keys: object) -> msgspec.Struct:
     if unknown:
         known = ", ".join(kind.__struct_fields__)
         raise ConfigError(f"{name}.{unknown[0]}: no such key; there are: {known}")
-    try:
-        return msgspec.convert({**msgspec.structs.asdict(base), **keys}, kind)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{name}: {error}") from error
+    return toml.convert({**msgspec.structs.asdict(base), **keys}, kind, section=name)

@@ -54,7 +54,8 @@ def test_a_file_is_read_and_the_environment_is_not(tmp_path: Path, monkeypatch: 
     [
         ({"source": {"path": "x"}}, r"source: no section of an agent's configuration; there are: device"),
         ({"probe": {"shares": 1.0}}, r"probe\.shares: no such key; there are: share"),
-        ({"probe": {"share": "much"}}, "probe: Expected"),
+        ({"probe": {"share": "much"}}, r"probe\.share: expected `float`, got `str`"),
+        ({"engine": {"precision": "int4"}}, r"engine\.precision: expected one of 'auto', .*, got 'int4'"),
         ({"probe": {"share": 1.5}}, r"probe\.share: expected a number from 0 to 1"),
         ({"probe": 1.5}, "probe: expected a mapping of keys or a ProbeSection, got float"),
         ({"probe": MqttSection()}, "probe: expected a mapping of keys or a ProbeSection, got MqttSection"),
