@@ -16,11 +16,13 @@ import msgspec
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.config import HttpSection
 from edgeadapt_device.io.lock import holder, is_locked
-from edgeadapt_device.service.health import SILENT_S, Health, seen_from_outside
+from edgeadapt_device.service.health import Health, seen_from_outside
 from edgeadapt_device.service.http import STATUS_PAGE
 from edgeadapt_device.status import DeviceStatus, read_status
 
 _PATIENCE_S = 2.0
+# A file that is later than this by more than its pace may be one that the disk holds on to.
+_NEW_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def see(state_dir: Path, monitor: HttpSection | None) -> Seen:
 def _is_new(status: DeviceStatus, pid: int) -> bool:
     """True for what the process that runs has shown a moment ago."""
     is_its = status.running and pid in (0, status.pid)
-    return is_its and _age_s(status, runs=True) - status.every_s <= SILENT_S
+    return is_its and _age_s(status, runs=True) - status.every_s <= _NEW_S
 
 
 def _age_s(status: DeviceStatus, *, runs: bool) -> float:

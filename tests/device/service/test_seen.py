@@ -52,6 +52,8 @@ def test_an_old_file_is_not_believed_where_the_device_says_otherwise(
         write_status(tmp_path, msgspec.structs.replace(old, mono_s=old.mono_s - 1000.0))
         assert "has not come round" in see(tmp_path, None).health.reasons[0]
         monitor.show(now(tmp_path, frames=9))
+        assert see(tmp_path, None).status.frames == 9
+        write_status(tmp_path, msgspec.structs.replace(old, mono_s=old.mono_s - 5.0))
         assert (see(tmp_path, None).status.frames, see(tmp_path, None).health.state) == (9, "ok")
         write_status(tmp_path, now(tmp_path, frames=8, http=monitor.address))
         assert see(tmp_path, at(monitor)).status.frames == 8, "a new file is enough"
