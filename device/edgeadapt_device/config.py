@@ -125,8 +125,9 @@ class EngineSection(Section, frozen=True):
 class ProbeSection(Section, frozen=True):
     """[probe]: which frames also return the moments of the norm layers."""
 
-    # Share of frames in a settled segment; 0 turns probing, and with it all adaptation, off. A jump is seen
-    # by a glance at the frames themselves: more finds it no sooner.
+    # Share of frames in a settled segment; 0 turns probing off, and with it the norm layers' statistics and the
+    # domains (an embedding shift and patches need none). A jump is seen by a glance at the frames themselves:
+    # more finds it no sooner.
     share: float = 0.01
     # The first frames of a segment, all of which are probed; then the share falls as 1/n to the settled one.
     young_frames: int = 96
@@ -230,7 +231,8 @@ class TrialSection(Section, frozen=True):
     them is proved to be broken, and kept as soon as all are proved to hold.
     """
 
-    # Frames to watch at most; the evidence usually decides sooner. One that is undecided then is kept.
+    # Frames to watch; the evidence usually decides sooner. A patch that is undecided then is kept, unless it
+    # seems to break a bound: that one is watched up to four times as long.
     frames: int = 400
     # Share of them that the old generation scores too.
     share: float = 0.5

@@ -12,7 +12,9 @@ against the old one on the same frame, so that a hard scene counts for both:
 Each is a test that may be looked at after every frame (`edgeadapt.sequential`). Harm is proved when one
 of them exceeds its bound; the level is shared among them, so a patch that exceeds none is reverted with
 a chance of at most `alpha`, whenever that is looked at. Harmless is proved when all keep their bounds,
-each at the level `alpha`.
+each at the level `alpha`. To exceed a bound is to do so on the mean of the next frame, given those before it:
+where frames come in runs, a patch that is worse for the class now shown exceeds it now, though over all
+classes it may not.
 """
 
 from __future__ import annotations
@@ -123,6 +125,10 @@ class Evidence:
     def is_harmless(self) -> bool:
         """True when every check that has seen a frame is proved to keep its bound."""
         return all(line.e_safe >= 1.0 / self._alpha for line in self.lines if line.frames)
+
+    def is_suspect(self) -> bool:
+        """True when a mean lies beyond its bound, be it by chance."""
+        return any(line.value > line.bound for line in self.lines if line.frames)
 
     def _in_words(self, line: TrialCheck) -> str:
         if line.check == "entropy-rise":

@@ -17,6 +17,9 @@ from edgeadapt.clock import Instant
 from edgeadapt_device.config import TrialSection
 from edgeadapt_device.core.adapt.trial.evidence import Evidence, Seen
 
+# How many times as long a patch that seems to do harm is watched.
+_SUSPECT_TIMES = 4
+
 
 class TrialState(Enum):
     """Where the trial is."""
@@ -149,13 +152,15 @@ class Trial:
 
         Proof of harm ends it at once, proof of the contrary as soon as enough was compared. Undecided at
         its end, a patch is kept: to revert it, too, would revert harmless ones at any rate. One of which
-        too little was seen is not.
+        too little was seen is not; and one that seems to break a bound is watched on, some times as long,
+        as a test that may be looked at at any time allows.
         """
         overdue = now.mono_s >= self.deadline_mono_s
         if self.running and (harm := self.evidence.harm()):
             return harm
         if self.evidence.frames < self._config.min_compared:
             return "the trial's time ended with too few compared frames" if overdue else None
-        if overdue or self.frames >= self._config.frames or self.evidence.is_harmless():
+        if overdue or self.evidence.is_harmless():
             return ""
-        return None
+        times = _SUSPECT_TIMES if self.evidence.is_suspect() else 1
+        return "" if self.frames >= times * self._config.frames else None

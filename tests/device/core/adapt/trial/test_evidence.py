@@ -151,6 +151,29 @@ def test_undecided_at_its_end_a_patch_is_kept_and_one_of_which_too_little_was_se
     assert trial.verdict(Instant(60.0, 0.0)) == "the trial's time ended with too few compared frames"
 
 
+def test_one_that_seems_to_do_harm_when_its_frames_end_is_watched_on_until_that_is_proved() -> None:
+    """A head whose classes are mixed up, but for one: old and new agree on one frame in nine."""
+    trial = _trial(TrialSection(frames=60, share=1.0, min_compared=16))
+    verdict: str | None = None
+    while verdict is None:
+        k = trial.frames % 9
+        trial.observe(Seen(_sure(k if k == 8 else k + 1)), Seen(_sure(k)))
+        verdict = trial.verdict(NOW)
+    assert verdict.startswith("old and new agree on only 1")
+    assert 60 < trial.frames < 240
+
+
+def test_one_that_only_touches_a_bound_is_kept_in_the_end() -> None:
+    trial = _trial(TrialSection(frames=44, share=1.0, min_compared=16))
+    verdict: str | None = None
+    while verdict is None:
+        k = trial.frames % 11
+        # They agree on two frames in eleven, which is less than a fifth, but is not proved to be.
+        trial.observe(Seen(_sure(k % 10 if k in (5, 9) else (k + 1) % 10)), Seen(_sure(k % 10)))
+        verdict = trial.verdict(NOW)
+    assert (verdict, trial.frames) == ("", 176)
+
+
 def test_the_evidence_is_in_the_outcome_and_in_the_status(tiny: Bundle) -> None:
     device = Rig(tiny)
     device.assign()
