@@ -125,9 +125,9 @@ class EngineSection(Section, frozen=True):
 class ProbeSection(Section, frozen=True):
     """[probe]: which frames also return the moments of the norm layers."""
 
-    # Share of frames in a settled segment; 0 turns probing off, and with it the norm layers' statistics and the
-    # domains (an embedding shift and patches need none). A jump is seen by a glance at the frames themselves:
-    # more finds it no sooner.
+    # Share of frames in a settled segment; 0 turns probing off, and with it domains and the statistics of
+    # norm layers (an embedding shift and patches need none). A jump is seen by a glance at the frames
+    # themselves: more finds it no sooner.
     share: float = 0.01
     # The first frames of a segment, all of which are probed; then the share falls as 1/n to the settled one.
     young_frames: int = 96
