@@ -90,7 +90,8 @@ class Adaptation:
         patch = self.switching.generations.patch_of(event.token)
         if self.probing.saw(event.image, uncertainty):
             self.statistics.relax()
-        if self.statistics.see(predicted, event.embedding, patch, self.home.nearness):
+        moved = self.statistics.see(predicted, event.embedding, patch, self.home.nearness)
+        if moved or self.switching.held_up(now, young=self._young):
             effects += self.switching.refresh(now, young=self._young)
         if event.mean is not None and event.mean_square is not None:
             # A frame that belongs elsewhere, or was probed there, does not move the statistics held here.

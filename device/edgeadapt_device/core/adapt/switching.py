@@ -39,6 +39,7 @@ class Switching:
         # The last build for statistics alone: its token, when it was asked for, its end, how long it took.
         self._own_token = 0
         self._asked_s = self._ended_s = self._took_s = 0.0
+        self._held_up = False
 
     @property
     def base(self) -> Running:
@@ -69,14 +70,25 @@ class Switching:
 
     def refresh(self, now: Instant, *, young: bool) -> list[Effect]:
         """Build what runs anew, with the statistics held now, when that is worth it and not too soon."""
-        if self.coming is not None or self.generations.busy or not self.statistics.moved:
+        self._held_up = False
+        if not self.statistics.moved:
             return []
-        share = min(self._config.build_share * (_YOUNG_TIMES if young else 1.0), 1.0)
-        if now.mono_s < self._ended_s + self._took_s * (1.0 / share - 1.0):
+        if not self._may_build(now, young=young):
+            self._held_up = True
             return []
         self._asked_s, self._own_token = now.mono_s, self.generations.next_token
         self.statistics.asked_for()
         return self.generations.request(self.running.digest, self.statistics.own_values(self.running.values))
+
+    def held_up(self, now: Instant, *, young: bool) -> bool:
+        """True when a `refresh` came too soon, and would not now: updates may be far apart."""
+        return self._held_up and self._may_build(now, young=young)
+
+    def _may_build(self, now: Instant, *, young: bool) -> bool:
+        if self.coming is not None or self.generations.busy:
+            return False
+        share = min(self._config.build_share * (_YOUNG_TIMES if young else 1.0), 1.0)
+        return now.mono_s >= self._ended_s + self._took_s * (1.0 / share - 1.0)
 
     def _build(self, wanted: Running, *, keep_previous: bool) -> list[Effect]:
         values = self.statistics.values(wanted.values, wanted.statistics)

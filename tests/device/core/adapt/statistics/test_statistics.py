@@ -152,6 +152,31 @@ def test_building_takes_at_most_its_share_of_the_time(tiny: Bundle, young: bool,
     assert _builds(switching.refresh(Instant(102.0 + wait_s + 0.1, 0.0), young=young))
 
 
+def test_what_came_too_soon_is_built_as_soon_as_it_may_be_and_not_with_the_next_update(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first build of several seconds at the end of the frames that are all probed; then few are."""
+    device = Rig(tiny, rig.config(probe=ProbeSection(share=0.001, young_frames=12)))
+    local, builds = device.device, list[float]()
+    with monkeypatch.context() as slow:
+        slow.setattr(local, "_finish_builds", lambda now: None)
+        device.play(rig.frames(12, level=0.8))
+        asked_s = device.now.mono_s
+        device.wait(5.0)
+    local.tick(device.now)
+    assert device.token == 2, "the first build for statistics has ended"
+    ended_s, images = device.now.mono_s, rig.frames(1500, seed=2, level=0.8)
+    for image in images:
+        before = device.token
+        device.play(image[None])
+        if device.token != before:
+            builds.append(device.now.mono_s)
+    earliest_s = ended_s + 9.0 * (ended_s - asked_s)
+    assert builds[0] >= earliest_s
+    assert builds[0] - earliest_s < 10.0
+    assert local.core.adaptation.statistics.updates > 2
+
+
 def test_a_switch_does_not_wait_and_what_failed_is_tried_again(tiny: Bundle) -> None:
     rng = np.random.default_rng(1)
     switching, statistics = _switching(tiny, 0.001)
