@@ -197,8 +197,8 @@ class DeviceCore:
     # Frames
 
     def _on_frame(self, event: ev.FrameScored, now: Instant) -> list[Effect]:
-        self._outputs.observe(event.logits)
         probabilities, uncertainty = softmax_and_entropy(event.logits)
+        self._outputs.observe(event.logits, uncertainty)
         label = int(probabilities.argmax())
         self._frames += 1
         proven: list[Effect] = [CountStarts(0)] if self._frames == _PROVEN_FRAMES else []

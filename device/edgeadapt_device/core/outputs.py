@@ -43,8 +43,11 @@ class OutputWatch:
         self._seen: list[FloatArray] = []
         self._odd_frames = 0
 
-    def observe(self, logits: FloatArray) -> None:
-        """One frame's [K] logits."""
+    def observe(self, logits: FloatArray, uncertainty: float = math.inf) -> None:
+        """One frame's [K] logits, and the entropy of its prediction in nats."""
+        # What is not finite counts as wholly uncertain; anything less needs no second look.
+        if len(self._seen) == _WATCHED_FRAMES and uncertainty < 0.999 * math.log(len(logits)):
+            return
         # float32 values do not overflow in this sum, so it is finite when, and only when, they all are.
         if not math.isfinite(np.add.reduce(logits, dtype=np.float64)):
             self._odd_frames += 1

@@ -37,6 +37,7 @@ class Home:
         """What was seen may not hold any more."""
         self._mean: npt.NDArray[np.float64] = np.zeros_like(self._scale)
         self._count = 0
+        self._nearness: float | None = None
 
     def observe(self, vector: FloatArray, predicted: int) -> None:
         """Take one probed frame's vector [S] and its predicted class; one that is not finite is ignored."""
@@ -45,11 +46,15 @@ class Home:
         residual = (vector.astype(np.float64) - self._signatures[predicted]) / self._scale
         self._count = min(self._count + 1, _MEMORY)
         self._mean += (np.clip(residual, -_CLIP, _CLIP) - self._mean) / self._count
+        self._nearness = None
 
     @property
     def nearness(self) -> float:
         """The distance that is still home, over the distance found: above 1 at home; 0 before any frame."""
         if not self._count:
             return 0.0
-        away = float(np.sqrt(np.mean(self._mean**2)))
-        return float(_NEAR + _CHANCE * self._count**-0.5) / max(away, 1e-6)
+        # Asked for with every frame; changes only with a probed one.
+        if self._nearness is None:
+            away = float(np.sqrt(np.mean(self._mean**2)))
+            self._nearness = float(_NEAR + _CHANCE * self._count**-0.5) / max(away, 1e-6)
+        return self._nearness
