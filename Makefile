@@ -56,6 +56,8 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/edgeadapt bench loop --out docs/results
+	$(BIN)/edgeadapt bench int8 --out docs/results
+	$(BIN)/edgeadapt bench device --out docs/results
 
 wheel: $(STAMP)
 	PYTHON=$(BIN)/python bash scripts/check-wheel.sh $(OUT)/wheel

@@ -129,6 +129,9 @@ class Adaptation:
             self.statistics.fold(self.home.nearness)
             effects += self.switching.refresh(now, young=self._young)
         first, frames = self._config.domains.reference_frames, self.tracker.frames
+        if not self._config.mqtt.enabled:
+            # Nobody would ever read it, and reports are not dropped.
+            return effects
         if frames in (first, 4 * first) or frames % self._config.domains.report_every_frames == 0:
             effects.append(StoreMessage(self.report()))
         return effects

@@ -11,12 +11,13 @@ from edgeadapt.clock import Instant
 from edgeadapt.errors import TransportError
 from edgeadapt.normstats import StatisticsConfig
 from edgeadapt.wire import MAX_MESSAGE_BYTES, Outcome, Sample, encode
-from edgeadapt_device.config import BudgetSection, FlaggingSection
+from edgeadapt_device.config import BudgetSection, FlaggingSection, MqttSection
 from edgeadapt_device.core.effects import StoreMessage
 from edgeadapt_device.core.events import NotStored, Stored
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES
 from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.io.outbox import MemoryOutbox, Storable, StoredRow
+from edgeadapt_device.local import LocalDevice
 from tests.device import rig
 from tests.device.rig import Rig, sealed
 
@@ -164,3 +165,12 @@ def test_the_frame_that_ends_a_trial_names_the_generation_that_scored_it(tiny: B
         pytest.fail("the trial did not end")
     last = [m for m in device.received if isinstance(m, Sample)][-1]
     assert last.generation in (scored_by, "base")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_device_without_a_cloud_keeps_nothing_for_one(tiny: Bundle, enabled: bool) -> None:
+    settings = rig.config(mqtt=MqttSection(enabled=enabled), flagging=ALL)
+    device = LocalDevice(tiny, settings, rng=np.random.default_rng(3), now=NOW)
+    for index, image in enumerate(rig.frames(300)):
+        device.step(image, Instant(0.1 * index, 0.1 * index))
+    assert (device.view(Instant(30.0, 30.0)).outbox_rows > 0) == enabled
