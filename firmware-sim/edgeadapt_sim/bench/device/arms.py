@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ def engine_steps(prepared: Prepared, artifact: Artifact) -> dict[str, Step]:
 @contextmanager
 def agent_step(bundle: Path, artifact: Artifact, *, young: bool = False) -> Iterator[Step]:
     """The whole agent with its state in a folder of its own; `young` leaves the first frames all probed."""
+    # That its broker is away, as it is meant to be, is not for the terminal.
+    logging.getLogger("edgeadapt").addHandler(logging.NullHandler())
     probe: dict[str, object] = {} if young else {"young_frames": _YOUNG_FRAMES}
     with (
         tempfile.TemporaryDirectory() as state,
