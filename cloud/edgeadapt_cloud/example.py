@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeadapt.config_example import Unset, example_toml
+from edgeadapt.config.example import Unset, example_toml
 from edgeadapt_cloud.config import CloudConfig
 
 _INTRO = """\

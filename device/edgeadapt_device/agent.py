@@ -26,18 +26,18 @@ from edgeadapt.bundle import Bundle, read_folder
 from edgeadapt.errors import ConfigError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.config.settings import resolve
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.machine import Machine, now
 from edgeadapt_device.reporter import Reporter
-from edgeadapt_device.settings import resolve
 from edgeadapt_device.status import DeviceStatus
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from edgeadapt_device.settings import Overrides
+    from edgeadapt_device.config.settings import Overrides
 
 # How often an agent that nobody calls looks at its clock.
 _LOOK_EVERY_S = 0.25

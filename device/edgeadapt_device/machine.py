@@ -23,6 +23,7 @@ from edgeadapt.errors import BundleError, TransportError
 from edgeadapt.patch import TrustedKeys
 from edgeadapt.wire import Status, encode, topics
 from edgeadapt_device.config import DeviceConfig, MqttSection, trusted_key_bytes
+from edgeadapt_device.config.limits import burst_warning
 from edgeadapt_device.core import CoreView, DeviceCore
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
@@ -32,11 +33,10 @@ from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.engines import Session, open_engine
 from edgeadapt_device.io.engines.prepare import keep_heap_small
 from edgeadapt_device.io.link import Link, NoLink
+from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
+from edgeadapt_device.io.outbox.standby import StandbyOutbox
 from edgeadapt_device.io.samples import check_encodable
-from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
-from edgeadapt_device.io.standby import StandbyOutbox
 from edgeadapt_device.io.store import GenerationStore
-from edgeadapt_device.limits import burst_warning
 from edgeadapt_device.look import Watched
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.reporter import Reporter
@@ -45,8 +45,8 @@ from edgeadapt_device.service.orders import Desk
 
 if TYPE_CHECKING:
     # Loading them would load a client, or every source, and the libraries that they need.
-    from edgeadapt_device.io.found import FoundLink
-    from edgeadapt_device.io.mqtt import MqttLink
+    from edgeadapt_device.io.link.found import FoundLink
+    from edgeadapt_device.io.link.mqtt import MqttLink
     from edgeadapt_device.io.sources.base import SourceReport
 
 # TensorRT takes minutes for a large model on a small board; the systemd unit waits a little longer.
@@ -314,9 +314,9 @@ class Machine:
 def _link_class(mqtt: MqttSection) -> type[MqttLink] | type[FoundLink]:
     """To the broker that is configured, or to one that is found; only what is used is loaded."""
     if mqtt.host:
-        from edgeadapt_device.io.mqtt import MqttLink
+        from edgeadapt_device.io.link.mqtt import MqttLink
 
         return MqttLink
-    from edgeadapt_device.io.found import FoundLink
+    from edgeadapt_device.io.link.found import FoundLink
 
     return FoundLink

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edgeadapt.config import parse
-from edgeadapt.config_example import field_comments
+from edgeadapt.config.example import field_comments
 from edgeadapt.errors import ConfigError
 from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.example import cloud_toml

@@ -22,7 +22,7 @@ from edgeadapt_cloud.config import AnnounceSection, CloudConfig, MqttSection
 from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.io.report import order_rollback, read_report
 from edgeadapt_cloud.service import Service
-from edgeadapt_device.io.discovery import search
+from edgeadapt_device.io.link.discovery import search
 from edgeadapt_sim.broker import Broker
 from tests.cloud.fleet import BUNDLE, FLEET, KEY, TRUSTED, DeviceDouble, FixedAdapter, config
 

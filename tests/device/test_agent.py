@@ -23,7 +23,7 @@ from edgeadapt_device.config import MqttSection
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.io.engines.base import Frames, Scores
 from edgeadapt_device.io.engines.onnx import OnnxEngine, OnnxSession
-from edgeadapt_device.io.mqtt import MqttLink
+from edgeadapt_device.io.link.mqtt import MqttLink
 from edgeadapt_device.status import read_status
 from edgeadapt_sim.broker import Broker
 from tests.device import rig

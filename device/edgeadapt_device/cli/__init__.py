@@ -10,7 +10,7 @@ from edgeadapt_device.cli.doctor import doctor
 from edgeadapt_device.cli.rollback import rollback
 from edgeadapt_device.cli.run import run
 from edgeadapt_device.cli.status import status
-from edgeadapt_device.example import device_toml
+from edgeadapt_device.config.example import device_toml
 
 __all__ = ["group", "read_config"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgeadapt.config import origins
-from edgeadapt.config_show import effective_toml
+from edgeadapt.config.show import effective_toml
 from edgeadapt_device.cli.common import CONFIG, read_config, read_text
 
 

@@ -16,7 +16,7 @@ from edgeadapt.errors import BundleError, ConfigError, TransportError, WireError
 from edgeadapt_device.config import DeviceConfig, MqttSection
 from edgeadapt_device.doctor.finding import Finding, failed, ok, warning
 from edgeadapt_device.doctor.handshake import Connack, shake
-from edgeadapt_device.io.mqtt import password, tls_context
+from edgeadapt_device.io.link.mqtt import password, tls_context
 from edgeadapt_device.service.seen import see
 
 _PATIENCE_S = 5.0
@@ -66,7 +66,7 @@ def _connected(config: DeviceConfig) -> str:
 
 
 def _search(config: DeviceConfig, targets: list[MqttSection]) -> Iterator[Finding]:
-    from edgeadapt_device.io.discovery import search
+    from edgeadapt_device.io.link.discovery import search
 
     fleet, mqtt = config.device.fleet, config.mqtt
     fix = "announce it with `edgeadapt cloud serve --announce`, or set mqtt.host"

@@ -21,7 +21,7 @@ from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.io.link import NoLink
 from edgeadapt_device.io.lock import StateLock
-from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
+from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.performer import Performer
 from edgeadapt_device.service.orders import Answer

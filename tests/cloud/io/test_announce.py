@@ -11,7 +11,7 @@ from edgeadapt.errors import ConfigError
 from edgeadapt_cloud.config import AnnounceSection, BundleSection, CloudConfig, MqttSection, SigningSection
 from edgeadapt_cloud.config import check as check_cloud
 from edgeadapt_cloud.io.announce import Announcer, _label
-from edgeadapt_device.io.discovery import Announced, search
+from edgeadapt_device.io.link.discovery import Announced, search
 
 LOOPBACK = ("127.0.0.1",)
 

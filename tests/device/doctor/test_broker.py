@@ -19,7 +19,7 @@ from edgeadapt_device.core.events import Connected, Received
 from edgeadapt_device.doctor import broker as broker_module
 from edgeadapt_device.doctor import examine
 from edgeadapt_device.doctor.handshake import shake
-from edgeadapt_device.io.mqtt import LinkEvent, MqttLink
+from edgeadapt_device.io.link.mqtt import LinkEvent, MqttLink
 from edgeadapt_device.status import read_status
 from edgeadapt_sim.broker import Broker, free_port
 from tests.device import rig

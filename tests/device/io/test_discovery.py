@@ -16,10 +16,10 @@ from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.config import DeviceSection, HttpSection, MqttSection, OutputSection, SourceSection
 from edgeadapt_device.core.events import Connected, Disconnected, Received
 from edgeadapt_device.daemon import Daemon
-from edgeadapt_device.io import found as found_module
-from edgeadapt_device.io.discovery import Announced, Search, search
-from edgeadapt_device.io.found import FoundLink
-from edgeadapt_device.io.mqtt import LinkEvent, MqttLink
+from edgeadapt_device.io.link import found as found_module
+from edgeadapt_device.io.link.discovery import Announced, Search, search
+from edgeadapt_device.io.link.found import FoundLink
+from edgeadapt_device.io.link.mqtt import LinkEvent, MqttLink
 from edgeadapt_device.status import read_status
 from edgeadapt_models.compile import tiny_bundle
 from edgeadapt_sim.broker import Broker, free_port

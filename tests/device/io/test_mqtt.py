@@ -16,7 +16,7 @@ import pytest
 from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.config import MqttSection
 from edgeadapt_device.core.events import Connected, Disconnected, Received
-from edgeadapt_device.io.mqtt import MAX_PACKET_BYTES, LinkEvent, MqttLink
+from edgeadapt_device.io.link.mqtt import MAX_PACKET_BYTES, LinkEvent, MqttLink
 from edgeadapt_sim.broker import Broker, free_port
 
 E = TypeVar("E", Connected, Disconnected, Received)

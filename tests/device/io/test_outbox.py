@@ -17,7 +17,7 @@ import pytest
 from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt.wire import Lane, Outcome, Sample, SignatureReport, decode
 from edgeadapt_device.io.outbox import MemoryOutbox, Outbox
-from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
+from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
 
 Make = Callable[[int], Outbox]
 
@@ -104,7 +104,7 @@ _CRASH = """
 import sys, os, signal
 from pathlib import Path
 from edgeadapt.wire import Outcome
-from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
+from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
 outbox = SqliteOutbox(Path(sys.argv[1]))
 for serial in range(5):
     outbox.store(Outcome(outbox="", sequence=0, cohort="c", serial=serial, patch="p", state="trial"))

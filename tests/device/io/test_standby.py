@@ -12,8 +12,8 @@ from edgeadapt.errors import TransportError
 from edgeadapt.wire import Outcome, decode, topics
 from edgeadapt_device.core.events import OutboxChanged
 from edgeadapt_device.io.outbox import Outbox
-from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
-from edgeadapt_device.io.standby import StandbyOutbox
+from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
+from edgeadapt_device.io.outbox.standby import StandbyOutbox
 from tests.device import disk, rig
 from tests.device.rig import Rig
 

@@ -32,7 +32,7 @@ from edgeadapt_device.config import (
 from edgeadapt_device.core.core import DeviceCore
 from edgeadapt_device.daemon import Daemon
 from edgeadapt_device.io.lock import is_locked
-from edgeadapt_device.io.sqlite_outbox import SqliteOutbox
+from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.service import orders, stopped
 from edgeadapt_device.status import read_status

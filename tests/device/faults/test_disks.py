@@ -48,7 +48,8 @@ from pathlib import Path
 from edgeadapt_device import reporter
 from edgeadapt_device.cli.common import read_config
 from edgeadapt_device.daemon import Daemon
-from edgeadapt_device.io import predictions, standby
+from edgeadapt_device.io import predictions
+from edgeadapt_device.io.outbox import standby
 
 logging.basicConfig(level="INFO", stream=sys.stderr)
 standby._RETRY_S = 0.2

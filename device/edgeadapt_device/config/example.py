@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeadapt.config_example import example_toml
+from edgeadapt.config.example import example_toml
 from edgeadapt_device.config import DeviceConfig
 
 _INTRO = """\

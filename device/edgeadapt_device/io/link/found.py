@@ -20,9 +20,9 @@ import msgspec
 from edgeadapt.errors import EdgeAdaptError
 from edgeadapt_device.config import MqttSection
 from edgeadapt_device.core.events import Connected, Disconnected
-from edgeadapt_device.io import discovery
-from edgeadapt_device.io.discovery import Announced, Search
-from edgeadapt_device.io.mqtt import Inbox, LinkEvent, MqttLink, password, tls_context
+from edgeadapt_device.io.link import discovery
+from edgeadapt_device.io.link.discovery import Announced, Search
+from edgeadapt_device.io.link.mqtt import Inbox, LinkEvent, MqttLink, password, tls_context
 
 # An address that has neither refused nor taken the connection by then is given up.
 _CONNECT_S = 10.0

@@ -10,7 +10,7 @@ import pytest
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.cli import read_config
 from edgeadapt_device.config import DeviceConfig, DeviceSection, check
-from edgeadapt_device.limits import LIMITS, burst_warning
+from edgeadapt_device.config.limits import LIMITS, burst_warning
 
 NUMBERS = [
     f"{section}.{key}"

@@ -1,4 +1,4 @@
-"""The way to the broker, as everyone but its maker sees it; and none at all. MQTT itself is in `io.mqtt`.
+"""The way to the broker, as everyone but its maker sees it; and none at all. MQTT itself is in `mqtt`.
 
 Kept apart, so that a device that stays offline never loads a client.
 """

@@ -2,7 +2,7 @@
 
 One search is one round: open, browse, resolve, close. Nothing runs between rounds, so a network that
 comes later is seen by the next one. What is found is only where to try: who answers there is TLS's
-business. Not here: connecting (`io.found`).
+business. Not here: connecting (`found`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ An outbox has a random id; within it a sequence is never used twice, not even af
 are reserved in blocks, and a block is on the disk before its first number is used. When the outbox is
 over its size it drops the least valuable samples (adapt lane, lowest entropy first; then the uniform
 ones, oldest first), never reports or outcomes. When to send and what to forget is the core's business.
-SQLite is in `io.sqlite_outbox`; here are the contract and the outbox in memory.
+SQLite is in `sqlite`, a disk that refuses in `standby`; here are the contract and the outbox in memory.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from edgeadapt_device.io.sources import SourceState
 from edgeadapt_models.compile import tiny_bundle
 from edgeadapt_models.compile.tiny import CLASSES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "sources.md").read_text(encoding="utf-8")
 
 
 def test_the_example_runs_as_it_is(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.config import DeviceConfig, DeviceSection, MqttSection, ProbeSection
-from edgeadapt_device.settings import Overrides, resolve
+from edgeadapt_device.config.settings import Overrides, resolve
 
 
 def given(config: DeviceConfig | Path | str | None = None, **overrides: Any) -> DeviceConfig:

@@ -15,7 +15,7 @@ from edgeadapt_device.service.health import Health
 from edgeadapt_device.service.metrics import PREFIX, families
 from edgeadapt_device.status import DeviceStatus
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MANUAL = (ROOT / "docs" / "device.md").read_text()
 
 

@@ -1,0 +1,1 @@
+"""Tests that the manual says what there is."""
