@@ -14,6 +14,9 @@ from typing import Literal
 
 import msgspec
 
+# Seconds from the last frame to the look at what is in use.
+_REST_S = 3.0
+
 
 class Task(msgspec.Struct, frozen=True):
     """What to do.
@@ -42,7 +45,7 @@ class Taken(msgspec.Struct, frozen=True):
 
     Attributes:
         first_s: monotonic second at which the first frame was scored; the clock is the whole machine's.
-        steady_bytes: resident memory after the last frame.
+        steady_bytes: resident memory some seconds after the last frame.
         own_bytes: the part that is not shared with other processes (proportional set size).
         peak_bytes: most that was resident at any time.
     """
@@ -69,6 +72,8 @@ def _run(task: Task, state: Path) -> Taken:
     first_s = time.monotonic()
     for index in range(1, task.count):
         step(np.array(frames[index % len(frames)]))
+    # A session may be in the making, and what is freed goes back to the system when there is time for it.
+    time.sleep(_REST_S if task.count > 1 else 0.0)
     steady_bytes = _status("VmRSS")
     # The kernel counts both per thread and in batches, so the most may lag behind by some pages.
     taken = Taken(first_s, steady_bytes, _own(), max(steady_bytes, _status("VmHWM")))

@@ -195,9 +195,10 @@ def _plot(cases: Sequence[Case], path: Path) -> None:
     panel.invert_yaxis()
     panel.axvline(0.0, color=INK, linewidth=0.8)
     panel.set_xlabel(
-        "time of a frame above the bare runtime, % (lines: quartiles of the rounds; "
-        "dotted: target of the engine, dashed: of the agent)"
+        "time of a frame above the bare runtime, %\n"
+        "lines: quartiles of the rounds; dotted: target of the engine; dashed: of the agent"
     )
+    panel.margins(y=0.01)
     panel.grid(axis="x", color=GRID, linewidth=0.8)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
