@@ -10,6 +10,7 @@ from edgeadapt.tensors import FloatArray
 
 _TOLERANCE = 1e-3
 _WATCHED_FRAMES = 32
+_FORGIVING_FRAMES = 1000
 
 
 def doubt(logits: FloatArray, *, differ: bool) -> str:
@@ -32,27 +33,31 @@ def doubt(logits: FloatArray, *, differ: bool) -> str:
 
 
 class OutputWatch:
-    """Looks at the first frames of a process, and at any that are not finite.
-
-    Attributes:
-        trouble: what is odd, "" while nothing is.
-    """
+    """Looks at the first frames of a process, and at any that are not finite."""
 
     def __init__(self) -> None:
-        self.trouble = ""
         self._seen: list[FloatArray] = []
-        self._odd_frames = 0
+        self._doubt = ""
+        self._odd_frames = self._well_frames = 0
+
+    @property
+    def trouble(self) -> str:
+        """What is odd, "" while nothing is; frames that were not finite are forgiven after many that are."""
+        if self._odd_frames and self._well_frames < _FORGIVING_FRAMES:
+            return f"the model's outputs are not finite numbers, on {self._odd_frames} frames so far"
+        return self._doubt
 
     def observe(self, logits: FloatArray, uncertainty: float = math.inf) -> None:
         """One frame's [K] logits, and the entropy of its prediction in nats."""
+        self._well_frames += 1
         # What is not finite counts as wholly uncertain; anything less needs no second look.
         if len(self._seen) == _WATCHED_FRAMES and uncertainty < 0.999 * math.log(len(logits)):
             return
         # float32 values do not overflow in this sum, so it is finite when, and only when, they all are.
         if not math.isfinite(np.add.reduce(logits, dtype=np.float64)):
             self._odd_frames += 1
-            self.trouble = f"the model's outputs are not finite numbers, on {self._odd_frames} frames so far"
+            self._well_frames = 0
         elif len(self._seen) < _WATCHED_FRAMES:
             self._seen.append(logits)
-            if len(self._seen) == _WATCHED_FRAMES and not self.trouble:
-                self.trouble = doubt(np.stack(self._seen), differ=False)
+            if len(self._seen) == _WATCHED_FRAMES:
+                self._doubt = doubt(np.stack(self._seen), differ=False)

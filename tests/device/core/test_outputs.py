@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,18 @@ def test_one_look_is_enough_but_not_at_numbers_that_are_none() -> None:
     assert "sums to 1" in watch.trouble
     watch.observe(np.full(10, np.nan, np.float32))
     assert "on 1 frames" in watch.trouble
+
+
+def test_a_frame_that_broke_is_forgiven_after_many_that_did_not() -> None:
+    watch = OutputWatch()
+    for row in LOGITS[:32]:
+        watch.observe(row, 0.1)
+    watch.observe(np.full(10, np.nan, np.float32), math.log(10))
+    for _ in range(999):
+        watch.observe(LOGITS[0], 0.1)
+    assert "on 1 frames" in watch.trouble
+    watch.observe(LOGITS[0], 0.1)
+    assert watch.trouble == ""
 
 
 def test_a_device_goes_on_with_numbers_that_are_none_and_says_so(
