@@ -22,13 +22,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgeadapt.bundle import Bundle, read_folder
+from edgeadapt.bundle import Bundle
 from edgeadapt.errors import ConfigError
 from edgeadapt.tensors import FloatArray
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.config.settings import resolve
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
+from edgeadapt_device.io.installed import Installed, open_installed
 from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.machine import Machine, now
 from edgeadapt_device.reporter import Reporter
@@ -98,8 +99,9 @@ class Agent:
             BundleError: the bundle is damaged, or cannot be run.
             TransportError: the disk refuses.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else read_folder(Path(bundle))
         self.config = resolve(config, overrides)
+        installed = None if isinstance(bundle, Bundle) else Path(bundle)
+        self.bundle, bundle_trouble = _opened(bundle, self.config)
         self.classes = self.bundle.manifest.classes
         self._spec = self.bundle.manifest.input
         self._lock, self._wake, self._ended = threading.Lock(), threading.Event(), threading.Event()
@@ -110,7 +112,13 @@ class Agent:
         reporter = Reporter(state_dir, every_s=self.config.output.status_every_s)
         self._reporter = reporter
         self._machine = Machine(
-            self.bundle, self.config, reporter, on_predicted=self._answers.append, posted=self._wake.set
+            self.bundle,
+            self.config,
+            reporter,
+            on_predicted=self._answers.append,
+            posted=self._wake.set,
+            installed=installed,
+            bundle_trouble=bundle_trouble,
         )
         with ExitStack() as stack:
             lock = stack.enter_context(StateLock(state_dir))
@@ -233,3 +241,9 @@ class Agent:
                     # Whoever calls next is told; a thread that ends in silence would be worse.
                     self._failure = error
                     return
+
+
+def _opened(bundle: Bundle | Path | str, config: DeviceConfig) -> Installed:
+    if isinstance(bundle, Bundle):
+        return Installed(bundle, "")
+    return open_installed(Path(bundle), Path(config.device.state_dir), keeps=config.device.keep_bundle)

@@ -15,11 +15,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from edgeadapt.bundle import read_folder
 from edgeadapt.errors import TransportError
 from edgeadapt_device.config import DeviceConfig, check
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.state import DeviceState
+from edgeadapt_device.io.installed import open_installed
 from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.io.predictions import KEPT_ROWS, PredictionLog
 from edgeadapt_device.io.sources import Frame, OpenCapture, open_feed
@@ -57,8 +57,10 @@ class Daemon:
         """
         self._config, self._stop = check(config), stop
         self._notifier = notifier if notifier is not None else Notifier()
-        self._bundle = read_folder(Path(config.device.bundle))
-        self._state_dir = Path(config.device.state_dir)
+        self._state_dir, installed = Path(config.device.state_dir), Path(config.device.bundle)
+        self._bundle, bundle_trouble = open_installed(
+            installed, self._state_dir, keeps=config.device.keep_bundle
+        )
         self._reporter = Reporter(
             self._state_dir, every_s=config.output.status_every_s, notifier=self._notifier
         )
@@ -68,6 +70,8 @@ class Daemon:
             self._reporter,
             on_predicted=self._write_prediction,
             source=lambda: self._feed.seen,
+            installed=installed,
+            bundle_trouble=bundle_trouble,
         )
         self._feed = open_feed(
             config.source,

@@ -42,6 +42,7 @@ class Watched:
     link: Link
     source: Callable[[], SourceReport] | None = None
     storage: Callable[[], str] = str
+    bundle_trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class Looker:
             builds=watched.builder.builds,
             storage_errors=errors,
             storage_trouble=watched.storage(),
+            bundle_trouble=watched.bundle_trouble,
             storage_error_age_s=self._storage_age_s(errors, now),
             broker=link.where,
             trouble=link.trouble,

@@ -9,6 +9,7 @@ Not here: where frames come from, their pace, and what becomes of the answers.
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -32,6 +33,7 @@ from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.engines import Session, open_engine
 from edgeadapt_device.io.engines.prepare import keep_heap_small
+from edgeadapt_device.io.installed import keep_copy
 from edgeadapt_device.io.link import Link, NoLink
 from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
 from edgeadapt_device.io.outbox.standby import StandbyOutbox
@@ -83,6 +85,8 @@ class Machine:
         on_predicted: Callable[[Predicted], None],
         posted: Callable[[], None] = lambda: None,
         source: Callable[[], SourceReport] | None = None,
+        installed: Path | None = None,
+        bundle_trouble: str = "",
     ) -> None:
         """Make the engine; nothing is opened yet.
 
@@ -93,6 +97,8 @@ class Machine:
             on_predicted: called in the using thread for every frame, in order.
             posted: called in any thread when there is `work`; must not block.
             source: how the source is, for the status.
+            installed: the folder that the bundle was read from, to keep a copy of it.
+            bundle_trouble: why `bundle` is that copy.
 
         Raises:
             BundleError: the bundle has no artifact for the engine.
@@ -102,6 +108,7 @@ class Machine:
         self._state_dir = Path(config.device.state_dir)
         self._reporter, self._on_predicted, self._posted = reporter, on_predicted, posted
         self._source = source
+        self._installed, self._bundle_trouble = installed, bundle_trouble
         keep_heap_small()
         self._engine = open_engine(bundle, config.engine)
         if config.mqtt.enabled and config.flagging.enabled:
@@ -170,6 +177,7 @@ class Machine:
             link,
             self._source,
             lambda: outbox.trouble,
+            self._bundle_trouble,
         )
         return state
 
@@ -276,7 +284,14 @@ class Machine:
                 raise TransportError("the first session took too long to build")
             self._reporter.write_if_due(self.watched, now())
             self.work(_IDLE_S)
+        if self._installed is not None and self.config.device.keep_bundle and not self._bundle_trouble:
+            # On an old card this takes seconds, for which no frame is to wait.
+            threading.Thread(target=self._keep, args=(self._installed,), name="keeper", daemon=True).start()
         return True
+
+    def _keep(self, installed: Path) -> None:
+        if trouble := keep_copy(self.bundle, installed, self._state_dir):
+            self.post(trouble)
 
     def score(self, first_index: int, images: Image) -> Scored:
         """Score [N, H, W, C] uint8 frames in one run of the session, and learn from each.

@@ -79,6 +79,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         recovered: why the base runs in place of what ran before; "" when it does not.
         builds: generations that were asked for.
         storage_errors: writes that failed (full, read-only or broken disk).
+        bundle_trouble: why a copy of an earlier bundle runs and not the installed one; "" when that does.
         storage_trouble: what is kept in memory because the disk refuses it, and why; "" for nothing.
         storage_error_age_s: since the last of them; -1 for none.
         http: address of /healthz and /metrics, "" for none.
@@ -139,6 +140,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     builds: int = 0
     storage_errors: int = 0
     storage_trouble: str = ""
+    bundle_trouble: str = ""
     storage_error_age_s: float = -1.0
     http: str = ""
     http_trouble: str = ""

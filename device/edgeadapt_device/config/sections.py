@@ -28,6 +28,8 @@ class DeviceSection(Section, frozen=True):
     bundle: str = "bundle"
     # Folder for the outbox, the running generation and status.json. Survives restarts.
     state_dir: str = "state"
+    # Keep a copy of the bundle in there, which runs when the installed one is found damaged at a start.
+    keep_bundle: bool = True
 
 
 class MqttSection(Section, frozen=True):

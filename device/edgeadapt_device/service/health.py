@@ -92,6 +92,8 @@ def _failures(status: DeviceStatus, stalled_after_s: float) -> tuple[str, ...]:
 
 def _faults(status: DeviceStatus) -> tuple[str, ...]:
     reasons = []
+    if status.bundle_trouble:
+        reasons.append(status.bundle_trouble)
     if status.trouble and not status.connected:
         reasons.append(status.trouble)
     if status.recovered:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeadapt.bundle import Bundle, SlotValues, read_folder
+from edgeadapt.bundle import Bundle, SlotValues
 from edgeadapt.clock import Instant
 from edgeadapt.errors import TransportError
 from edgeadapt.patch import TrustedKeys
@@ -19,6 +19,7 @@ from edgeadapt_device.config import DeviceConfig, trusted_key_bytes
 from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
+from edgeadapt_device.io.installed import open_installed
 from edgeadapt_device.io.link import NoLink
 from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
@@ -40,7 +41,9 @@ def roll_back(config: DeviceConfig, reason: str, now: Instant) -> Answer:
         BundleError: the bundle cannot be read.
         TransportError: the disk refuses; what was stored before is still whole.
     """
-    bundle, folder = read_folder(Path(config.device.bundle)), Path(config.device.state_dir)
+    folder = Path(config.device.state_dir)
+    installed, keeps = Path(config.device.bundle), config.device.keep_bundle
+    bundle = open_installed(installed, folder, keeps=keeps).bundle
     with StateLock(folder):
         outbox = SqliteOutbox(
             folder / "outbox.sqlite",

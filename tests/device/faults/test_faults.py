@@ -30,6 +30,7 @@ from edgeadapt_device.core.events import Image
 from edgeadapt_device.daemon import Daemon
 from edgeadapt_device.io.engines import Scores
 from edgeadapt_device.io.engines.onnx import OnnxEngine, OnnxSession
+from edgeadapt_device.io.installed import Installed
 from edgeadapt_device.io.lock import is_locked
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.status import DeviceStatus, read_status, write_status
@@ -365,7 +366,7 @@ def test_frames_that_no_sample_can_hold_are_refused_at_the_start_if_samples_are_
     bundle = read_folder(bundle_folder)
     manifest = msgspec.structs.replace(bundle.manifest, input=InputSpec((4, 28, 28)))
     other = dataclasses.replace(bundle, manifest=manifest)
-    monkeypatch.setattr(daemon_module, "read_folder", lambda folder: other)
+    monkeypatch.setattr(daemon_module, "open_installed", lambda *args, **keys: Installed(other, ""))
     Daemon(config, threading.Event())
     Daemon(replace(config, mqtt=MqttSection()), threading.Event())
     with pytest.raises(ConfigError, match="4 channels"):
