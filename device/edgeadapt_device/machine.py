@@ -109,6 +109,7 @@ class Machine:
         self._reporter, self._on_predicted, self._posted = reporter, on_predicted, posted
         self._source = source
         self._installed, self._bundle_trouble = installed, bundle_trouble
+        self._keeper: threading.Thread | None = None
         keep_heap_small()
         self._engine = open_engine(bundle, config.engine)
         if config.mqtt.enabled and config.flagging.enabled:
@@ -286,7 +287,10 @@ class Machine:
             self.work(_IDLE_S)
         if self._installed is not None and self.config.device.keep_bundle and not self._bundle_trouble:
             # On an old card this takes seconds, for which no frame is to wait.
-            threading.Thread(target=self._keep, args=(self._installed,), name="keeper", daemon=True).start()
+            self._keeper = threading.Thread(
+                target=self._keep, args=(self._installed,), name="keeper", daemon=True
+            )
+            self._keeper.start()
         return True
 
     def _keep(self, installed: Path) -> None:
@@ -319,6 +323,9 @@ class Machine:
             if not self.work(_IDLE_S):
                 self.tick()
         self._performer.perform(self.core.stop())
+        if self._keeper is not None:
+            # Nothing writes to the folder once it is another process's; what is cut short begins again.
+            self._keeper.join(_GOODBYE_S)
 
     @property
     def view(self) -> CoreView:

@@ -17,6 +17,7 @@ import pytest
 
 from edgeadapt.bundle import read_folder
 from edgeadapt.digest import sha256_hex
+from edgeadapt_device.io.installed import COPY_NAME
 from edgeadapt_device.io.predictions import HEADER
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_models.compile import tiny_bundle
@@ -323,6 +324,7 @@ def test_what_kept_it_from_starting_is_in_the_status_until_it_starts(
     shutil.copytree(bundle_folder, whole)
     shutil.copytree(bundle_folder, broken)
     (broken / "model.onnx").write_bytes((whole / "model.onnx").read_bytes()[:-100])
+    shutil.rmtree(tmp_path / "state" / COPY_NAME, ignore_errors=True)
     config = (tmp_path / "device.toml").read_text()
     (tmp_path / "device.toml").write_text(config.replace(str(bundle_folder), "broken"))
     (process := start()).communicate(timeout=_WAIT_S)

@@ -50,7 +50,7 @@ def cut(path: Path) -> None:
 
 
 def run(tmp_path: Path, installed: Path, *, keeps: bool = True, frames: int = FRAMES) -> None:
-    """Score frames up to that one, offline, and wait for the copy if there is to be one."""
+    """Score frames up to that one, offline."""
     np.save(tmp_path / "frames.npy", rig.frames(frames))
     config: DeviceConfig = rig.config(
         device=DeviceSection(
@@ -61,9 +61,6 @@ def run(tmp_path: Path, installed: Path, *, keeps: bool = True, frames: int = FR
         output=OutputSection(predictions=str(tmp_path / "predictions.csv")),
     )
     Daemon(config, threading.Event()).run()
-    for thread in threading.enumerate():
-        if thread.name == "keeper":
-            thread.join(30.0)
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "manifest.json", "slots.safetensors"])
