@@ -185,4 +185,8 @@ def _sample(effect: fx.StoreSample) -> Sample:
         predicted=effect.predicted,
         generation=effect.generation,
         captured_s=effect.captured_s,
+        verdict=effect.verdict,
+        p_value=effect.p_value,
+        chance=effect.chance,
+        cluster=effect.cluster,
     )

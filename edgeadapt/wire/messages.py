@@ -16,7 +16,9 @@ import msgspec
 PROTOCOL_VERSION = 1
 
 Channel = Literal["stable", "canary"]
-Lane = Literal["adapt", "uniform"]
+Lane = Literal["adapt", "ask", "audit"]
+Verdict = Literal["familiar", "informative", "shifted", "unknown", "unreliable"]
+Codec = Literal["png", "jpeg", "raw", "none"]
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,15 +39,20 @@ class Status(Message, frozen=True, kw_only=True, tag="status"):
 class Sample(Message, frozen=True, kw_only=True, tag="sample"):
     """A frame worth a teacher's time.
 
-    `data` is the frame in `codec`; `sha256` is over `data`. `entropy` (nats) and `predicted` are what
-    the device's model said under `generation`; `captured_s` is the device's wall clock.
+    `data` is the frame in `codec`, `height` x `width` x `channels`, which may be smaller than the model's
+    input; "none": there is no frame, only its `descriptor` (privacy mode "embedding"). `sha256` is over
+    `data`. `lane`: "adapt" to learn from, "ask" what stays strange and a person should see, "audit" drawn at
+    random with the probability `chance` (0 in the other lanes). `descriptor` is the embedding [D] as
+    little-endian float16, or empty. `entropy` (nats), `predicted`, `verdict` and `p_value` (how usual such a
+    frame is among known ones, 0 to 1) are what the device's model said under `generation`; `cluster` is the
+    quarantine cluster it stands for, or 0; `captured_s` is the device's wall clock.
     """
 
     outbox: str
     sequence: int
     segment: int
     lane: Lane
-    codec: Literal["png", "jpeg", "raw"]
+    codec: Codec
     height: int
     width: int
     channels: int
@@ -55,6 +62,41 @@ class Sample(Message, frozen=True, kw_only=True, tag="sample"):
     predicted: int
     generation: str
     captured_s: float
+    verdict: Verdict = "informative"
+    p_value: float = 1.0
+    chance: float = 0.0
+    cluster: int = 0
+    descriptor: bytes = b""
+
+
+class DescriptorItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A sample that waits on the device for somebody to want it.
+
+    `sample` is its sequence in the outbox, `size_bytes` what it would cost to send. `vector` is its
+    embedding, projected, normalised and quantised (`edgeadapt.descriptor`). `members` is how many frames it
+    stands for.
+    """
+
+    sample: int
+    lane: Lane
+    verdict: Verdict
+    predicted: int
+    entropy: float
+    p_value: float
+    size_bytes: int
+    members: int
+    vector: bytes
+
+
+class Descriptors(Message, frozen=True, kw_only=True, tag="descriptor"):
+    """Samples that the device could send, in a few bytes each; the server answers with `Want`."""
+
+    outbox: str
+    sequence: int
+    bundle: str
+    segment: int
+    generation: str
+    items: tuple[DescriptorItem, ...]
 
 
 class SignatureReport(Message, frozen=True, kw_only=True, tag="signature"):
@@ -75,6 +117,28 @@ class SignatureReport(Message, frozen=True, kw_only=True, tag="signature"):
     drift: float
 
 
+class LedgerLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one purpose has cost in bytes on the link since start, protocol overhead included.
+
+    Purposes: "adapt", "ask", "audit", "descriptor", "report", "control" and "patch".
+    """
+
+    purpose: str
+    bytes_up: int
+    bytes_down: int
+    messages: int
+
+
+class VerdictCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Frames by verdict since start."""
+
+    familiar: int = 0
+    informative: int = 0
+    shifted: int = 0
+    unknown: int = 0
+    unreliable: int = 0
+
+
 class Metric(Message, frozen=True, kw_only=True, tag="metric"):
     """Counters since start; may be lost."""
 
@@ -87,6 +151,8 @@ class Metric(Message, frozen=True, kw_only=True, tag="metric"):
     budget_left_bytes: int
     latency_ms: float
     generation: str
+    ledger: tuple[LedgerLine, ...] = ()
+    verdicts: VerdictCounts = VerdictCounts()
 
 
 class TrialCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -124,6 +190,14 @@ class Outcome(Message, frozen=True, kw_only=True, tag="outcome"):
     evidence: tuple[TrialCheck, ...] = ()
 
 
+class Want(Message, frozen=True, kw_only=True, tag="want"):
+    """Answer to `Descriptors`: the samples of one outbox to send, and those to let go."""
+
+    outbox: str
+    wanted: tuple[int, ...] = ()
+    declined: tuple[int, ...] = ()
+
+
 class Ack(Message, frozen=True, kw_only=True, tag="ack"):
     """Sequences of one outbox that the server has committed."""
 
@@ -139,6 +213,7 @@ class Assign(Message, frozen=True, kw_only=True, tag="assign"):
     channel: Channel
     bundle: str
     budget_bytes_per_hour: int | None = None
+    budget_bytes_per_day: int | None = None
 
 
 class Command(Message, frozen=True, kw_only=True, tag="command"):
@@ -148,6 +223,6 @@ class Command(Message, frozen=True, kw_only=True, tag="command"):
     action: Literal["rollback", "report"]
 
 
-UpMessage = Status | Sample | SignatureReport | Metric | Outcome
-DownMessage = Ack | Assign | Command
+UpMessage = Status | Sample | Descriptors | SignatureReport | Metric | Outcome
+DownMessage = Ack | Assign | Command | Want
 AnyMessage = UpMessage | DownMessage

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from edgeadapt.errors import ConfigError, WireError
 
 ROOT = "edgeadapt/v1"
-UP_KINDS = ("status", "sample", "signature", "metric", "outcome")
-DOWN_KINDS = ("ack", "assign", "command")
+UP_KINDS = ("status", "sample", "descriptor", "signature", "metric", "outcome")
+DOWN_KINDS = ("ack", "assign", "command", "want")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

@@ -266,11 +266,11 @@ def test_job_leaves_out_samples_that_cannot_be_read() -> None:
     blobs.put("good", png(1))
     blobs.put("cut", png(2)[:-40])
     blobs.put("wide", png(3, (8, 9)))
-    job = StartJob(request("cut", "good", "wide", "absent"), ("adapt", "uniform", "adapt", "adapt"))
+    job = StartJob(request("cut", "good", "wide", "absent"), ("adapt", "audit", "adapt", "adapt"))
     ended = run_job(job, adapter, blobs, SPEC)
     assert isinstance(ended, JobFinished)
     assert adapter.requests[0].sample_ids == ("good",)
-    assert adapter.lanes == [["uniform"]]
+    assert adapter.lanes == [["audit"]]
     assert adapter.images[0].shape == (1, 8, 8, 1)
 
 

@@ -135,7 +135,7 @@ class Adapter:
 
     def _label(self, images: ImageArray, lanes: list[str]) -> _Pool:
         pixels = as_tensor(images)
-        uniform = torch.tensor([lane == "uniform" for lane in lanes], dtype=torch.bool)
+        uniform = torch.tensor([lane == "audit" for lane in lanes], dtype=torch.bool)
         classes = len(self._bundle.manifest.classes)
         labels = torch.zeros((0, classes))
         if len(pixels):

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from edgeadapt_device.config.base import Section
 from edgeadapt_device.config.checks import check, trusted_key_bytes
 from edgeadapt_device.config.sections import (
-    BudgetSection,
-    DeliverySection,
     DeviceConfig,
     DeviceSection,
     DomainsSection,
     EngineSection,
-    FlaggingSection,
     HttpSection,
     MqttSection,
     OutputSection,
     ProbeSection,
-    Section,
     SourceSection,
     TrialSection,
     TrustSection,
 )
+from edgeadapt_device.config.uplink import BudgetSection, DeliverySection, FlaggingSection, PrivacySection
 
 __all__ = [
     "BudgetSection",
@@ -32,6 +30,7 @@ __all__ = [
     "HttpSection",
     "MqttSection",
     "OutputSection",
+    "PrivacySection",
     "ProbeSection",
     "Section",
     "SourceSection",

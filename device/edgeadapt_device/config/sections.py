@@ -11,10 +11,8 @@ from typing import Literal
 import msgspec
 
 from edgeadapt.normstats import StatisticsConfig
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every section: immutable, unknown keys are errors."""
+from edgeadapt_device.config.base import Section
+from edgeadapt_device.config.uplink import BudgetSection, DeliverySection, FlaggingSection, PrivacySection
 
 
 class DeviceSection(Section, frozen=True):
@@ -167,61 +165,6 @@ class DomainsSection(Section, frozen=True):
     report_every_frames: int = 4096
 
 
-class FlaggingSection(Section, frozen=True):
-    """[flagging]: which frames are worth a teacher's time."""
-
-    # False uploads no frame.
-    enabled: bool = True
-    # The adapt lane takes frames whose entropy is above this, as a fraction of ln K ...
-    entropy_low: float = 0.02
-    # ... and below this.
-    entropy_high: float = 0.6
-    # Keep a frame when |cos(prediction, mean of kept ones)| is below this. With 10 classes 0.05 keeps
-    # almost nothing; with 1,000 classes it is the usual choice.
-    redundancy_margin: float = 0.6
-    # Share of uploads drawn at random from all frames: without it the cloud's view is biased.
-    uniform_share: float = 0.2
-    # Nearer to the source than this (in source standard deviations) the model is at home: only the
-    # uniform lane uploads. The chance distance of the frames seen so far is added.
-    min_drift: float = 0.08
-    # Random uploads per frame that happen even when nothing else is flagged.
-    uniform_per_frame: float = 0.004
-
-
-class BudgetSection(Section, frozen=True):
-    """[budget]: what the uplink may cost."""
-
-    # Long-run rate. The cloud may set another with its assignment.
-    bytes_per_hour: int = 4_000_000
-    # Most that can be saved up and spent at once.
-    burst_bytes: int = 1_000_000
-    # Share of the burst that only the first frames of a new segment may spend: pay more early in a shift.
-    shift_reserve: float = 0.5
-    # How many frames count as early.
-    shift_frames: int = 1500
-
-
-class DeliverySection(Section, frozen=True):
-    """[delivery]: the outbox and its resending."""
-
-    # Published samples that wait for the server's acknowledgement at a time.
-    in_flight: int = 16
-    # The same for reports and outcomes, which have places of their own.
-    in_flight_reports: int = 8
-    # A message sent this often without an answer waits behind all others from then on.
-    yield_after_sends: int = 4
-    # A sample sent this often in vain, while the server answers others, is dropped: it cannot be read there.
-    drop_after_sends: int = 32
-    # First pause before a message is sent again; doubles up to the maximum, with jitter.
-    resend_s: float = 20.0
-    # The longest such pause.
-    resend_max_s: float = 600.0
-    # The outbox drops its least valuable samples beyond this size.
-    outbox_bytes: int = 256 << 20
-    # "normal" survives a killed process, "full" also a power cut, at 20 times the cost.
-    durability: Literal["normal", "full"] = "normal"
-
-
 class TrialSection(Section, frozen=True):
     """[trial]: watching a new patch before it is kept.
 
@@ -303,6 +246,7 @@ class DeviceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flagging: FlaggingSection = FlaggingSection()
     budget: BudgetSection = BudgetSection()
     delivery: DeliverySection = DeliverySection()
+    privacy: PrivacySection = PrivacySection()
     trial: TrialSection = TrialSection()
     trust: TrustSection = TrustSection()
     output: OutputSection = OutputSection()

@@ -31,6 +31,7 @@ class Overrides(TypedDict, total=False):
     flagging: Keys
     budget: Keys
     delivery: Keys
+    privacy: Keys
     trial: Keys
     trust: Keys
     output: Keys

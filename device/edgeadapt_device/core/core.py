@@ -34,12 +34,13 @@ from edgeadapt_device.core.effects import (
     Predicted,
     PublishNow,
     StoreMessage,
-    StoreSample,
 )
+from edgeadapt_device.core.flagging import Decider
 from edgeadapt_device.core.outputs import OutputWatch
 from edgeadapt_device.core.restore import restore, snapshot
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.core.steps import ClockSteps
+from edgeadapt_device.core.uplink.candidate import Candidate
 from edgeadapt_device.core.uplink.rows import PendingRow
 from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.core.view import CoreView, FramePlan
@@ -80,6 +81,7 @@ class DeviceCore:
         self._restored = restored
         self.epoch = restored.epoch
         self.adaptation: Adaptation = restored.adaptation
+        self._decider = Decider(bundle, config.flagging)
         spec = bundle.manifest.input
         self._uploads = Uploads(
             config,
@@ -212,33 +214,35 @@ class DeviceCore:
         if adaptation.tracker.segment != segment:
             self._uploads.new_segment()
             segment = adaptation.tracker.segment
-        chosen = self._uploads.choose(
-            probabilities,
-            uncertainty,
-            now,
+        decision = self._decider.judge(event, uncertainty)
+        frame = Candidate(
+            index=event.index,
+            image=event.image,
+            probabilities=probabilities,
+            predicted=label,
+            entropy=uncertainty,
+            embedding=event.embedding,
+            decision=decision,
+            segment=segment,
+            generation=generation,
+            captured_s=now.wall_s,
             # What went to another domain's patch says nothing new about this segment.
             at_home=adaptation.routes.is_elsewhere(event.token)
             or adaptation.tracker.at_home(self._config.flagging.min_drift),
             early=adaptation.tracker.frames < self._config.budget.shift_frames,
         )
-        flagged = chosen is not None
-        effects.append(
-            Predicted(event.index, label, probabilities, uncertainty, generation, segment, flagged)
+        stores = self._uploads.offer(frame, now)
+        answer = Predicted(
+            event.index,
+            label,
+            probabilities,
+            uncertainty,
+            generation,
+            segment,
+            bool(stores),
+            decision.verdict,
         )
-        if chosen is not None:
-            effects.append(
-                StoreSample(
-                    image=event.image,
-                    segment=segment,
-                    lane=chosen.lane,
-                    entropy=uncertainty,
-                    predicted=label,
-                    generation=generation,
-                    captured_s=now.wall_s,
-                    price_bytes=chosen.price_bytes,
-                )
-            )
-        return effects
+        return [*effects, answer, *stores]
 
     def _name(self, patch: str | None) -> str:
         """What a generation is called where people see it."""

@@ -9,7 +9,7 @@ import msgspec
 
 from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import Lane, Outcome, SignatureReport
+from edgeadapt.wire import Descriptors, Lane, Outcome, SignatureReport, Verdict
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.core.state import DeviceState
 
@@ -37,7 +37,7 @@ class Release:
 
 
 class Predicted(msgspec.Struct, frozen=True):
-    """The device's answer for a frame, for its host."""
+    """The device's answer for a frame, for its host; `flagged`: it is kept, or may be, for the teacher."""
 
     frame: int
     label: int
@@ -46,13 +46,16 @@ class Predicted(msgspec.Struct, frozen=True):
     generation: str
     segment: int
     flagged: bool
+    verdict: Verdict = "familiar"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSample:
-    """Encode the frame without loss and make it durable in the outbox; answer Stored or NotStored.
+    """Encode the frame and make it durable in the outbox; answer Stored or NotStored.
 
-    `price_bytes` is what the budget paid for it; the answer brings it back.
+    `price_bytes` is what the budget paid for it; the answer brings it back. `frame` is its position in the
+    source, `descriptor` its embedding [D]. The rest is as in `edgeadapt.wire.Sample`. With `hold` the row is
+    not to be sent before the server wants it.
     """
 
     image: Image
@@ -63,6 +66,13 @@ class StoreSample:
     generation: str
     captured_s: float
     price_bytes: int
+    frame: int = -1
+    verdict: Verdict = "informative"
+    p_value: float = 1.0
+    chance: float = 0.0
+    cluster: int = 0
+    descriptor: FloatArray | None = None
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class StoreMessage:
     """Make the message durable in the outbox (which fills in outbox and sequence); answer Stored or
     NotStored."""
 
-    message: SignatureReport | Outcome
+    message: SignatureReport | Outcome | Descriptors
 
 
 @dataclass(frozen=True, slots=True)

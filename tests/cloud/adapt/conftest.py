@@ -226,4 +226,4 @@ def request_for(
 
 def lanes_for(images: Images) -> list[str]:
     """Every fifth sample is of the uniform lane."""
-    return ["uniform" if index % 5 == 0 else "adapt" for index in range(len(images))]
+    return ["audit" if index % 5 == 0 else "adapt" for index in range(len(images))]

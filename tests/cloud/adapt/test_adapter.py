@@ -125,7 +125,7 @@ def test_reports_made_under_the_served_patch_are_read_so(
         var=reported.var.numpy().copy(),
     )
     settings = msgspec.structs.replace(SETTINGS, settle_images=len(domain[0]))
-    result = make_adapter(settings=settings, **OPEN).run(request, domain[0], ["uniform"] * len(domain[0]))
+    result = make_adapter(settings=settings, **OPEN).run(request, domain[0], ["audit"] * len(domain[0]))
     student.load(result.values)
     settled = student.settle(as_tensor(domain[0])).mean[8:].numpy()
     np.testing.assert_allclose(result.values["norm2.running_mean"], settled, rtol=1e-3, atol=1e-3)

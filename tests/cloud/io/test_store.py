@@ -38,7 +38,7 @@ from edgeadapt_cloud.io.store import DATABASE_NAME, SqliteStore
 
 VECTOR = np.arange(4, dtype=np.float32)
 ORIGIN = Origin("d", "box", 7)
-SAMPLE = SampleRow(ORIGIN, 2, "uniform", "png", "ab" * 32, b"data", 0.5, 1, "base", 9.0)
+SAMPLE = SampleRow(ORIGIN, 2, "audit", "png", "ab" * 32, b"data", 0.5, 1, "base", 9.0)
 SIGNATURE = SignatureRow(Origin("d", "box", 8), 2, 64, VECTOR, VECTOR + 1, VECTOR + 2, 0.25)
 OUTCOME = OutcomeRow(
     Origin("d", "box", 9),
@@ -82,7 +82,7 @@ def test_every_row_comes_back_after_reopening(tmp_path: Path) -> None:
             store.save(record)
     store.close()
     saved = SqliteStore(path).snapshot()
-    assert saved.samples == (StoredSample("d", "box", 2, 1, "ab" * 32, "uniform"),)
+    assert saved.samples == (StoredSample("d", "box", 2, 1, "ab" * 32, "audit"),)
     assert saved.outcomes == (OUTCOME,)
     assert (saved.devices, saved.segments) == ((device,), (segment,))
     assert saved.jobs == (JOB,)

@@ -67,12 +67,12 @@ def test_rows_carry_the_outbox_and_rising_sequences_until_forgotten(make: Make) 
 
 def test_a_full_outbox_drops_the_least_valuable_samples_and_never_reports(make: Make) -> None:
     outbox = make(4500)
-    for message in (OUTCOME, sample("uniform", 0.0), sample("adapt", 1.0), sample("adapt", 0.5)):
+    for message in (OUTCOME, sample("audit", 0.0), sample("adapt", 1.0), sample("adapt", 0.5)):
         assert outbox.store(message).dropped == ()
     assert outbox.store(sample("adapt", 2.0)).dropped == (4,)
     assert outbox.store(sample("adapt", 0.1)).dropped == (6,)
-    assert outbox.store(sample("uniform", 9.0)).dropped == (3,)
-    assert outbox.store(sample("uniform", 9.0, size=2500)).dropped == (5, 2)
+    assert outbox.store(sample("audit", 9.0)).dropped == (3,)
+    assert outbox.store(sample("audit", 9.0, size=2500)).dropped == (5, 2)
     assert [p.sequence for p in outbox.pending()] == [1, 7, 8]
     assert outbox.size_bytes <= 4500
     outbox.close()

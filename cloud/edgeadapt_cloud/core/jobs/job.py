@@ -97,7 +97,7 @@ class AdapterPort(Protocol):
         Args:
             request: what to do.
             images: [N, H, W, C] uint8, one for each of `request.sample_ids`.
-            lanes: N lane names, "adapt" or "uniform".
+            lanes: N lane names, "adapt" or "audit".
 
         Raises:
             EdgeAdaptError: the job could not run at all; the service reports it and goes on.

@@ -40,14 +40,14 @@ class Flagger:
             return None
         self._credit = min(self._credit + self._config.uniform_per_frame, 4.0)
         if self._credit >= 1.0 and self._rng.random() < _DRAW_CHANCE:
-            return "uniform"
+            return "audit"
         if not at_home and self._low < entropy < self._high and self._redundancy.is_new(probabilities):
             return "adapt"
         return None
 
     def keep(self, lane: Lane, probabilities: FloatArray) -> None:
         """Count a frame as uploaded in `lane`."""
-        if lane == "uniform":
+        if lane == "audit":
             self._credit -= 1.0
         else:
             self._credit += self._per_adapt

@@ -6,18 +6,16 @@ A frame is judged and paid for here, then stored by the driver; the answer to th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from edgeadapt.clock import Instant
-from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Ack, Lane
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.core.effects import Effect, Forget, Log
+from edgeadapt_device.core.effects import Effect, Forget, Log, StoreSample
 from edgeadapt_device.core.events import NotStored, Stored
 from edgeadapt_device.core.throttle import Throttle, and_more
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
+from edgeadapt_device.core.uplink.candidate import Candidate
 from edgeadapt_device.core.uplink.delivery import Delivery
 from edgeadapt_device.core.uplink.flagging import Flagger
 from edgeadapt_device.core.uplink.rows import PendingRow
@@ -26,12 +24,20 @@ _ENVELOPE_BYTES = 320  # what a Sample adds to the encoded image, about
 _LOG_EVERY_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A frame that is worth uploading, and what was paid for it."""
-
-    lane: Lane
-    price_bytes: int
+def _store(frame: Candidate, lane: Lane, price_bytes: int) -> StoreSample:
+    return StoreSample(
+        image=frame.image,
+        segment=frame.segment,
+        lane=lane,
+        entropy=frame.entropy,
+        predicted=frame.predicted,
+        generation=frame.generation,
+        captured_s=frame.captured_s,
+        price_bytes=price_bytes,
+        frame=frame.index,
+        verdict=frame.decision.verdict,
+        p_value=frame.decision.p_value,
+    )
 
 
 class Uploads:
@@ -68,21 +74,19 @@ class Uploads:
         """Everything in a new domain is new."""
         self._flagger.new_segment()
 
-    def choose(
-        self, probabilities: FloatArray, uncertainty: float, now: Instant, *, at_home: bool, early: bool
-    ) -> Chosen | None:
-        """Judge and pay for a frame [K]; None when it is not worth it or cannot be paid."""
+    def offer(self, frame: Candidate, now: Instant) -> list[Effect]:
+        """Judge a frame and pay for it; what is worth its bytes is to be made durable."""
         if not self._config.mqtt.enabled:
-            return None
-        lane = self._flagger.judge(probabilities, uncertainty, at_home=at_home)
+            return []
+        lane = self._flagger.judge(frame.probabilities, frame.entropy, at_home=frame.at_home)
         if lane is None:
-            return None
-        price = self.budget.price(int(self._sample_bytes), early=early)
-        if not self.budget.take(price, now, early=early):
-            return None
+            return []
+        price = self.budget.price(int(self._sample_bytes), early=frame.early)
+        if not self.budget.take(price, now, early=frame.early):
+            return []
         self.flagged += 1
-        self._flagger.keep(lane, probabilities)
-        return Chosen(lane, price)
+        self._flagger.keep(lane, frame.probabilities)
+        return [_store(frame, lane, price)]
 
     def stored(self, event: Stored) -> None:
         """A message is durable: settle its price, and send it when it is its turn."""

@@ -14,10 +14,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from edgeadapt.wire import Outcome, Sample, SignatureReport, encode
+from edgeadapt.wire import Descriptors, Outcome, Sample, SignatureReport, encode
 from edgeadapt_device.core.uplink.rows import PendingRow
 
-Storable = Sample | SignatureReport | Outcome
+Storable = Sample | Descriptors | SignatureReport | Outcome
 
 
 class StoredRow(NamedTuple):
@@ -79,6 +79,8 @@ def kind_of(message: Storable) -> str:
     """The message's kind as in its topic."""
     if isinstance(message, Sample):
         return "sample"
+    if isinstance(message, Descriptors):
+        return "descriptor"
     return "signature" if isinstance(message, SignatureReport) else "outcome"
 
 

@@ -40,8 +40,8 @@ _TABLES = (
 _NAMES = {"meta", "rows", "by_value"}
 # Rows that this code cannot have written.
 _ODD_ROWS = (
-    "SELECT COUNT(*) FROM rows WHERE kind NOT IN ('sample', 'signature', 'outcome') OR sequence < 1"
-    " OR sequence >= ? OR typeof(size_bytes) != 'integer' OR typeof(payload) != 'blob'"
+    "SELECT COUNT(*) FROM rows WHERE kind NOT IN ('sample', 'descriptor', 'signature', 'outcome')"
+    " OR sequence < 1 OR sequence >= ? OR typeof(size_bytes) != 'integer' OR typeof(payload) != 'blob'"
     " OR size_bytes != length(payload)"
 )
 

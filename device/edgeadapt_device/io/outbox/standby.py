@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeadapt.errors import TransportError, WireError
-from edgeadapt.wire import Outcome, Sample, SignatureReport, decode
+from edgeadapt.wire import Descriptors, Outcome, Sample, SignatureReport, decode
 from edgeadapt_device.core.uplink.rows import PendingRow
 from edgeadapt_device.io.durable import is_full
 from edgeadapt_device.io.outbox import MemoryOutbox, Outbox, Storable, StoredRow
@@ -153,7 +153,7 @@ def _storable(payload: bytes) -> Storable | None:
         message = decode(payload)
     except WireError:
         return None
-    return message if isinstance(message, (Sample, SignatureReport, Outcome)) else None
+    return message if isinstance(message, (Sample, Descriptors, SignatureReport, Outcome)) else None
 
 
 def _close(outbox: Outbox) -> None:

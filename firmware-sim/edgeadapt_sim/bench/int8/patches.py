@@ -109,7 +109,7 @@ class PatchMaker:
             state=b"",
             serving={},
         )
-        lanes = ["uniform" if index % _UNIFORM_EVERY == 0 else "adapt" for index in range(len(images))]
+        lanes = ["audit" if index % _UNIFORM_EVERY == 0 else "adapt" for index in range(len(images))]
         result = self._adapter.run(request, images, lanes)
         if not result.verdict.passed:
             failed = [

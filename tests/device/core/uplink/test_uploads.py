@@ -12,9 +12,11 @@ from edgeadapt.errors import TransportError
 from edgeadapt.normstats import StatisticsConfig
 from edgeadapt.wire import MAX_MESSAGE_BYTES, Outcome, Sample, encode
 from edgeadapt_device.config import BudgetSection, FlaggingSection, MqttSection
-from edgeadapt_device.core.effects import StoreMessage
+from edgeadapt_device.core.effects import StoreMessage, StoreSample
 from edgeadapt_device.core.events import NotStored, Stored
+from edgeadapt_device.core.flagging import Decision
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES
+from edgeadapt_device.core.uplink.candidate import Candidate
 from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.io.outbox import MemoryOutbox, Storable, StoredRow
 from edgeadapt_device.local import LocalDevice
@@ -30,6 +32,26 @@ def uploads(frame_bytes: int, budget: BudgetSection | None = None) -> Uploads:
     settings = rig.config(flagging=ALL, budget=budget if budget is not None else BudgetSection())
     rng = np.random.default_rng(1)
     return Uploads(settings, 10, frame_bytes, rng=rng, outbox="o", pending=())
+
+
+def offer(taken: Uploads, now: Instant, *, early: bool) -> StoreSample | None:
+    """What comes of a frame whose prediction is wholly unsure."""
+    frame = Candidate(
+        index=0,
+        image=np.zeros((4, 4, 1), np.uint8),
+        probabilities=FLAT,
+        predicted=0,
+        entropy=1.0,
+        embedding=None,
+        decision=Decision("informative"),
+        segment=0,
+        generation="base",
+        captured_s=0.0,
+        at_home=False,
+        early=early,
+    )
+    stores = [effect for effect in taken.offer(frame, now) if isinstance(effect, StoreSample)]
+    return stores[0] if stores else None
 
 
 class FailingOutbox(MemoryOutbox):
@@ -88,27 +110,27 @@ def test_large_frames_can_be_uploaded_with_the_default_budget(
     shape: tuple[int, int, int], early: bool
 ) -> None:
     large = uploads(int(np.prod(shape)))
-    chosen = large.choose(FLAT, 1.0, NOW, at_home=False, early=early)
+    chosen = offer(large, NOW, early=early)
     assert chosen is not None
     large.stored(Stored(1, "sample", 700_000, chosen.price_bytes))
     assert large.budget.left_bytes(NOW) == BudgetSection().burst_bytes - 700_000 - OVERHEAD_BYTES
     # From now on its real size is known, and a full bucket still lets one through.
     large.new_segment()
-    assert large.choose(FLAT, 1.0, NOW, at_home=False, early=True) is None
+    assert offer(large, NOW, early=True) is None
     large.new_segment()
     later = Instant(3600.0, 0.0)
-    assert large.choose(FLAT, 1.0, later, at_home=False, early=early) is not None
+    assert offer(large, later, early=early) is not None
 
 
 def test_the_first_large_frame_needs_no_full_bucket() -> None:
     large = uploads(720 * 1280 * 3)
     large.budget.charge(300_000, NOW)
-    assert large.choose(FLAT, 1.0, NOW, at_home=False, early=True) is not None
+    assert offer(large, NOW, early=True) is not None
 
 
 def test_an_estimate_is_settled_once_the_real_size_is_known() -> None:
     small = uploads(1_000)
-    chosen = small.choose(FLAT, 1.0, NOW, at_home=False, early=True)
+    chosen = offer(small, NOW, early=True)
     assert chosen is not None
     small.stored(Stored(1, "sample", 300, chosen.price_bytes))
     assert small.budget.left_bytes(NOW) == BudgetSection().burst_bytes - 300 - OVERHEAD_BYTES
@@ -117,13 +139,13 @@ def test_an_estimate_is_settled_once_the_real_size_is_known() -> None:
 
 def test_a_sample_too_large_to_be_sent_teaches_its_size_and_is_not_paid_for() -> None:
     large = uploads(3_000_000)
-    chosen = large.choose(FLAT, 1.0, NOW, at_home=False, early=True)
+    chosen = offer(large, NOW, early=True)
     assert chosen is not None
     effects = large.not_stored(NotStored("sample", 2_000_000, chosen.price_bytes, True), NOW)
     assert len(effects) == 1
     assert large.budget.left_bytes(NOW) == BudgetSection().burst_bytes
     large.new_segment()
-    again = large.choose(FLAT, 1.0, NOW, at_home=False, early=True)
+    again = offer(large, NOW, early=True)
     assert again is not None
     assert again.price_bytes > 900_000
 
@@ -132,14 +154,14 @@ def test_uploads_hold_a_uniform_share_and_at_home_nothing_else(tiny: Bundle) -> 
     away = Rig(tiny, rig.config(flagging=ALL))
     away.play(rig.frames(400, level=0.5))
     lanes = [m.lane for m in away.received if isinstance(m, Sample)]
-    assert 0.1 < lanes.count("uniform") / len(lanes) < 0.3
+    assert 0.1 < lanes.count("audit") / len(lanes) < 0.3
     home = Rig(
         tiny, rig.config(flagging=msgspec.structs.replace(ALL, min_drift=10.0, uniform_per_frame=0.05))
     )
     home.play(rig.frames(400, level=0.5))
     at_home = [m.lane for m in home.received if isinstance(m, Sample)]
     assert 10 <= len(at_home) <= 24
-    assert set(at_home) == {"uniform"}
+    assert set(at_home) == {"audit"}
 
 
 def test_what_was_kept_in_one_segment_is_new_again_in_the_next(tiny: Bundle) -> None:
