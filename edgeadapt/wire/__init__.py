@@ -1,8 +1,10 @@
 """The wire: topics, messages and their bytes."""
 
-from edgeadapt.wire.codec import MAX_MESSAGE_BYTES, decode, encode, pack_vector, unpack_vector
+from edgeadapt.wire.codec import MAX_MESSAGE_BYTES, decode, encode, pack_vector, restamp, unpack_vector
 from edgeadapt.wire.messages import (
+    GREETING_VERSION,
     PROTOCOL_VERSION,
+    SPEAKS,
     Ack,
     AnyMessage,
     Assign,
@@ -17,7 +19,9 @@ from edgeadapt.wire.messages import (
     Message,
     Metric,
     Outcome,
+    Reply,
     Sample,
+    ServerStatus,
     SignatureReport,
     Status,
     TrialCheck,
@@ -26,10 +30,15 @@ from edgeadapt.wire.messages import (
     VerdictCounts,
     Want,
 )
+from edgeadapt.wire.properties import NO_PROPERTIES, MessageProperties
+from edgeadapt.wire.versions import Versions, highest_common
 
 __all__ = [
+    "GREETING_VERSION",
     "MAX_MESSAGE_BYTES",
+    "NO_PROPERTIES",
     "PROTOCOL_VERSION",
+    "SPEAKS",
     "Ack",
     "AnyMessage",
     "Assign",
@@ -42,18 +51,24 @@ __all__ = [
     "Lane",
     "LedgerLine",
     "Message",
+    "MessageProperties",
     "Metric",
     "Outcome",
+    "Reply",
     "Sample",
+    "ServerStatus",
     "SignatureReport",
     "Status",
     "TrialCheck",
     "UpMessage",
     "Verdict",
     "VerdictCounts",
+    "Versions",
     "Want",
     "decode",
     "encode",
+    "highest_common",
     "pack_vector",
+    "restamp",
     "unpack_vector",
 ]

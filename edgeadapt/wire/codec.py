@@ -12,9 +12,10 @@ import numpy as np
 
 from edgeadapt.errors import WireError
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire.messages import PROTOCOL_VERSION, AnyMessage
+from edgeadapt.wire.messages import GREETING_VERSION, SPEAKS, AnyMessage, ServerStatus, Status
 
 MAX_MESSAGE_BYTES = 1 << 20
+_ANY_VERSION = (-(1 << 63), 1 << 64)
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 
 
@@ -23,12 +24,26 @@ def encode(message: AnyMessage) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
-def decode(data: bytes, kind: type[AnyMessage] | None = None) -> AnyMessage:
+def restamp(data: bytes, protocol: int) -> bytes:
+    """The same message in another version; greetings stay as they are. Raises WireError on no message.
+
+    While all versions that this release speaks have the same structs, only the number differs.
+    """
+    message = decode(data, speaks=_ANY_VERSION)
+    if message.protocol == protocol or isinstance(message, (Status, ServerStatus)):
+        return data
+    return encode(msgspec.structs.replace(message, protocol=protocol))
+
+
+def decode(
+    data: bytes, kind: type[AnyMessage] | None = None, *, speaks: tuple[int, int] = SPEAKS
+) -> AnyMessage:
     """Parse one message.
 
     Args:
         data: a whole MQTT payload.
         kind: the struct that the topic promises, when known.
+        speaks: the lowest and the highest version to take.
 
     Raises:
         WireError: too large, malformed, another version, non-finite numbers, or not of `kind`.
@@ -39,12 +54,22 @@ def decode(data: bytes, kind: type[AnyMessage] | None = None) -> AnyMessage:
         message: AnyMessage = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"not a message: {error}") from error
-    if message.protocol != PROTOCOL_VERSION:
-        raise WireError(f"protocol {message.protocol}, this release speaks {PROTOCOL_VERSION}")
+    _check_version(message, speaks)
     _check_finite(message)
     if kind is not None and not isinstance(message, kind):
         raise WireError(f"a {type(message).__name__} where a {kind.__name__} belongs")
     return message
+
+
+def _check_version(message: AnyMessage, speaks: tuple[int, int]) -> None:
+    low, high = speaks
+    if isinstance(message, (Status, ServerStatus)):
+        low = high = GREETING_VERSION
+        if not 0 < message.speaks[0] <= message.speaks[1]:
+            raise WireError(f"{message.speaks[0]} to {message.speaks[1]} is no range of versions")
+    if not low <= message.protocol <= high:
+        spoken = f"{low}" if low == high else f"{low} to {high}"
+        raise WireError(f"protocol {message.protocol}, this release speaks {spoken}")
 
 
 def _check_finite(part: msgspec.Struct) -> None:

@@ -5,6 +5,9 @@ made with the device's outbox file, the sequence rises by one per message and ne
 The server commits such a message, then acknowledges it with `Ack`; only then does the device forget it.
 Samples name the `segment` (stretch of one domain) they were taken in; signatures name it too, which is
 how the cloud knows a sample's domain. Vectors travel as little-endian float32 bytes.
+
+`Status` and `ServerStatus` are how both sides find the version that they have in common (`versions`): they
+are read by every release there will ever be, so they never change.
 """
 
 from __future__ import annotations
@@ -14,6 +17,10 @@ from typing import Literal
 import msgspec
 
 PROTOCOL_VERSION = 1
+#: The lowest and the highest version that this release can speak.
+SPEAKS = (PROTOCOL_VERSION, PROTOCOL_VERSION)
+#: What greetings are written in, for ever.
+GREETING_VERSION = 1
 
 Channel = Literal["stable", "canary"]
 Lane = Literal["adapt", "ask", "audit"]
@@ -28,12 +35,24 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Status(Message, frozen=True, kw_only=True, tag="status"):
-    """Birth (online) and, as the will, death of a device session. `epoch` rises with each start."""
+    """Birth (online) and, as the will, death of a device session. `epoch` rises with each start.
+
+    `speaks` are the lowest and the highest version of the protocol that the device can speak.
+    """
 
     epoch: int
     online: bool
     bundle: str
     generation: str = ""
+    speaks: tuple[int, int] = SPEAKS
+
+
+class ServerStatus(Message, frozen=True, kw_only=True, tag="server"):
+    """Birth and, as the will, death of the fleet's adaptation service; the fields are as in `Status`."""
+
+    epoch: int
+    online: bool
+    speaks: tuple[int, int] = SPEAKS
 
 
 class Sample(Message, frozen=True, kw_only=True, tag="sample"):
@@ -223,6 +242,18 @@ class Command(Message, frozen=True, kw_only=True, tag="command"):
     action: Literal["rollback", "report"]
 
 
-UpMessage = Status | Sample | Descriptors | SignatureReport | Metric | Outcome
-DownMessage = Ack | Assign | Command | Want
+class Reply(Message, frozen=True, kw_only=True, tag="reply"):
+    """Answer to a `Command`, to every copy of it: what became of the order, and why, in words.
+
+    `done`: it was carried out, now ("obeyed") or when it first came ("obeyed-before"); "refused": it was not.
+    """
+
+    id: str
+    done: bool
+    reason: Literal["obeyed", "obeyed-before", "refused"]
+    detail: str = ""
+
+
+UpMessage = Status | Sample | Descriptors | SignatureReport | Metric | Outcome | Reply
+DownMessage = Ack | Assign | Command | Want | ServerStatus
 AnyMessage = UpMessage | DownMessage

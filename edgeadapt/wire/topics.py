@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgeadapt.errors import ConfigError, WireError
 
 ROOT = "edgeadapt/v1"
-UP_KINDS = ("status", "sample", "descriptor", "signature", "metric", "outcome")
+UP_KINDS = ("status", "sample", "descriptor", "signature", "metric", "outcome", "reply")
 DOWN_KINDS = ("ack", "assign", "command", "want")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -50,6 +50,14 @@ class PatchTopic:
     channel: str
 
 
+@dataclass(frozen=True, slots=True)
+class CloudTopic:
+    """A topic of the service: `name` is "" for its status, and who asked for a reply."""
+
+    fleet: str
+    name: str
+
+
 def up(fleet: str, device: str, kind: str) -> str:
     """Topic of a message from a device."""
     return f"{ROOT}/{fleet}/{device}/up/{kind}"
@@ -65,14 +73,36 @@ def patch(fleet: str, cohort: str, channel: str) -> str:
     return f"{ROOT}/{fleet}/cohort/{cohort}/{channel}/patch"
 
 
-def split(topic: str) -> DeviceTopic | PatchTopic:
+def cloud_status(fleet: str) -> str:
+    """Topic of the service's own retained status."""
+    return f"{ROOT}/{fleet}/cloud/status"
+
+
+def cloud_reply(fleet: str, name: str) -> str:
+    """Topic that a device may be asked to reply on; `name` is who asks."""
+    return f"{ROOT}/{fleet}/cloud/reply/{name}"
+
+
+def is_reply_topic(topic: str, fleet: str) -> bool:
+    """True for a topic that a device of this fleet may send a reply to, and nothing else is sent to."""
+    parts = topic.split("/")
+    return len(parts) == 6 and topic == cloud_reply(fleet, parts[5]) and is_name(parts[5])
+
+
+def split(topic: str) -> DeviceTopic | PatchTopic | CloudTopic:
     """Take a topic apart; raises WireError when it is not one of ours."""
     parts = topic.split("/")
-    if parts[:2] != ROOT.split("/") or len(parts) not in (6, 7) or not all(map(_NAME.fullmatch, parts)):
+    if parts[:2] != ROOT.split("/") or len(parts) not in (5, 6, 7) or not all(map(_NAME.fullmatch, parts)):
         raise WireError(f"not an edgeadapt topic: {topic[:128]!r}")
     if len(parts) == 7:
         if parts[3] == "cohort" and parts[5] in ("stable", "canary") and parts[6] == "patch":
             return PatchTopic(parts[2], parts[4], parts[5])
+    elif parts[3:] == ["cloud", "status"]:
+        return CloudTopic(parts[2], "")
+    elif len(parts) == 6 and parts[3:5] == ["cloud", "reply"]:
+        return CloudTopic(parts[2], parts[5])
+    elif len(parts) == 5:
+        pass
     elif (parts[4] == "up" and parts[5] in UP_KINDS) or (parts[4] == "down" and parts[5] in DOWN_KINDS):
         return DeviceTopic(parts[2], parts[3], parts[4], parts[5])
     raise WireError(f"not an edgeadapt topic: {topic[:128]!r}")
