@@ -98,17 +98,7 @@ class Adapter:
             ConfigError: unknown strategy, or the request does not fit the bundle.
         """
         started_s = time.perf_counter()
-        strategy = STRATEGIES.get(request.strategy)
-        self._check(request, images, lanes)
-        pool = self._label(images, lanes)
-        evidence = gate.material(
-            gate.Material(len(images), int(pool.unseen.sum()), pool.labels, request.mean, request.var),
-            self._settings.gate,
-        )
-        taught = Taught({}, request.state, "nothing was taught")
-        if _passed(evidence):
-            taught, verdicts = self._teach(request, pool, strategy)
-            evidence = (*evidence, *verdicts)
+        taught, evidence = self.propose(request, images, lanes)
         verdict = Verdict(_passed(evidence), evidence)
         return JobResult(
             cohort=request.cohort,
@@ -121,6 +111,26 @@ class Adapter:
             state=taught.state,
             note=_note(evidence, taught),
         )
+
+    def propose(
+        self, request: JobRequest, images: ImageArray, lanes: list[str]
+    ) -> tuple[Taught, tuple[Evidence, ...]]:
+        """What the strategy proposes and the gate's checks of it, whatever they say: for studies, not for
+        devices.
+
+        Nothing is taught, and the values are empty, where the material does not pass. Raises as `run` does.
+        """
+        strategy = STRATEGIES.get(request.strategy)
+        self._check(request, images, lanes)
+        pool = self._label(images, lanes)
+        evidence = gate.material(
+            gate.Material(len(images), int(pool.unseen.sum()), pool.labels, request.mean, request.var),
+            self._settings.gate,
+        )
+        if not _passed(evidence):
+            return Taught({}, request.state, "nothing was taught"), evidence
+        taught, verdicts = self._teach(request, pool, strategy)
+        return taught, (*evidence, *verdicts)
 
     def _check(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> None:
         spec, channels = self._bundle.manifest.input, self._bundle.manifest.probe_channels

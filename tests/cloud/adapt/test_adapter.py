@@ -139,6 +139,17 @@ def test_a_refused_job_returns_no_values(make_adapter: MakeAdapter, bundle: Bund
     assert "agreement-gain" in result.note
 
 
+def test_a_study_sees_what_the_gate_holds_back(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: Domain
+) -> None:
+    request = request_for(bundle, domain[0])
+    taught, evidence = make_adapter(confidence_z=100.0).propose(request, domain[0], lanes_for(domain[0]))
+    assert [entry.check for entry in evidence if not entry.passed] == ["agreement-gain"]
+    passed = make_adapter().run(request, domain[0], lanes_for(domain[0]))
+    for name, value in passed.values.items():
+        np.testing.assert_array_equal(taught.values[name], value)
+
+
 def test_a_patch_has_to_be_no_worse_than_the_one_that_is_served(
     make_adapter: MakeAdapter, bundle: Bundle, domain: Domain
 ) -> None:
