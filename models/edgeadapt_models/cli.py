@@ -14,7 +14,6 @@ import click
 from edgeadapt_models.compile_cli import compile_command, extract_command, inspect_command
 
 if TYPE_CHECKING:
-    from edgeadapt_models.data import Dataset
     from edgeadapt_models.zoo.weights import DomainAccuracy
 
 _CIFAR10_ROOT = click.option(
@@ -64,6 +63,7 @@ def train(
     import msgspec
 
     from edgeadapt_models.train import loop, progress, publish, recipes
+    from edgeadapt_models.train.material import material
     from edgeadapt_models.zoo.weights import stem
 
     recipe = recipes.get(recipe_name)
@@ -71,7 +71,7 @@ def train(
         recipe = msgspec.structs.replace(recipe, epochs=epochs)
     folder = out or Path("out") / "train" / stem(recipe.name)
     _set_threads(threads)
-    dataset = _load(recipe.dataset, cifar10_root)
+    dataset = material(recipe, root=cifar10_root if recipe.dataset == "cifar10" else None)
     with progress.training_bar(recipe) as observe:
         trained = loop.train(recipe, dataset, folder, observe)
     click.echo(f"trained in {trained.trained_s:.0f} s; measuring")
@@ -129,12 +129,13 @@ def evaluate(
     their labels. The figures of `edgeadapt model list` are made so.
     """
     from edgeadapt_models.train.evaluate import measure
+    from edgeadapt_models.train.material import material
     from edgeadapt_models.zoo.weights import load_pretrained, weights_card
 
     card = weights_card(name, weights)
     network = load_pretrained(name, weights)
     _set_threads(threads)
-    dataset = _load(card.recipe.dataset, cifar10_root)
+    dataset = material(card.recipe, root=cifar10_root if card.recipe.dataset == "cifar10" else None)
     measured = measure(network, dataset, severity=severity, limit=limit, observe=_echo_domain)
     _echo_means(measured.clean, measured.mean_frozen, measured.mean_own_statistics)
 
@@ -144,12 +145,6 @@ def _set_threads(threads: int | None) -> None:
 
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-def _load(name: str, cifar10_root: Path | None) -> Dataset:
-    from edgeadapt_models.data import load
-
-    return load(name, root=cifar10_root if name == "cifar10" else None)
 
 
 def _share(value: float | None) -> str:

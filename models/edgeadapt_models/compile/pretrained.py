@@ -8,9 +8,10 @@ from edgeadapt.bundle import InputSpec
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.compile.compiler import Compilation, compile_module
 from edgeadapt_models.compile.extras.request import ExtrasRequest
+from edgeadapt_models.compile.scorers import DEFAULT_SCORERS, ScorerRequest
 from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.compile.targets import TargetRequest
-from edgeadapt_models.data import load
+from edgeadapt_models.train.material import material
 from edgeadapt_models.train.split import split
 from edgeadapt_models.zoo import load_pretrained, weights_card
 
@@ -26,33 +27,38 @@ def compile_pretrained(
     root: Path | None = None,
     extras: ExtrasRequest = _PLAIN,
     targets: TargetRequest = _ONNX,
+    scorers: tuple[str, ...] = DEFAULT_SCORERS,
 ) -> Compilation:
     """Compile the weights called `name` ("fashion-mnist/resnet8") into the folder `out`.
 
     Args:
         name: as in `edgeadapt_models.zoo.pretrained_names`.
         out: the bundle's folder.
-        images: how many images of the fit split the calibration is measured on (drawn with a fixed seed).
+        images: how many images of the fit split the calibration is measured on (drawn with a fixed seed),
+            and at most so many of the holdout split the scorers' p-values.
         root: folder that holds the data set; None: where it is usually found.
         extras: prompts and adapters.
         targets: runtimes and precisions.
+        scorers: names of those to fit.
 
     Raises:
         ConfigError: unknown name, damaged weights, or a data set that is not there or not the weights' own.
         CompileError: the network cannot become a bundle.
     """
     card = weights_card(name)
-    dataset = load(card.recipe.dataset, root=root)
+    dataset = material(card.recipe, root=root)
     if dataset.classes != card.classes:
         raise ConfigError(f"data set {dataset.name!r} does not have the classes that {name!r} was trained on")
-    fit = split(dataset).fit
+    parts = split(dataset)
+    holdout = Frames(parts.holdout.images, parts.holdout.labels).sample(images)
     return compile_module(
         load_pretrained(name),
         name=name,
         classes=card.classes,
         spec=InputSpec((card.channels, card.height, card.width)),
-        data=Frames(fit.images, fit.labels).sample(images),
+        data=Frames(parts.fit.images, parts.fit.labels).sample(images),
         out=out,
         extras=extras,
         targets=targets,
+        scorers=ScorerRequest(scorers, holdout, "split"),
     )

@@ -26,6 +26,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Where its weights go and how it is called: "<dataset>/<model>".
     name: str
     dataset: str
+    # Names of classes that are left out of it: what a model trained so has never seen.
+    held_out: tuple[str, ...] = ()
     # Name in the zoo.
     network: str
     epochs: int

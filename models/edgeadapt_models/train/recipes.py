@@ -6,6 +6,10 @@ The teachers get broad augmentation (`augment`), none of it one of the fifteen t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from edgeadapt.registry import Registry
 from edgeadapt_models.train.recipe import Recipe
 
@@ -41,11 +45,42 @@ def names() -> tuple[str, ...]:
     return _RECIPES.names()
 
 
+def holding_out(
+    recipe: Recipe, classes: Sequence[str], *, seed: int = 0, epochs: int | None = None
+) -> Recipe:
+    """The recipe without some classes, under a name of its own ("fashion-mnist/resnet8-without-bag-dress").
+
+    Args:
+        recipe: which one.
+        classes: names of the classes that are left out.
+        seed: of the run.
+        epochs: instead of the recipe's.
+    """
+    words = ("".join(c if c.isalnum() else "-" for c in name.lower()) for name in sorted(classes))
+    return msgspec.structs.replace(
+        recipe,
+        name=f"{recipe.name}-without-{'-'.join(words)}",
+        held_out=tuple(sorted(classes)),
+        seed=seed,
+        epochs=epochs or recipe.epochs,
+    )
+
+
 add(
     Recipe(
         name="fashion-mnist/resnet8",
         dataset="fashion-mnist",
         network="resnet8",
+        epochs=14,
+        batch=128,
+        learning_rate=0.2,
+    )
+)
+add(
+    Recipe(
+        name="fashion-mnist/resnet8-abet",
+        dataset="fashion-mnist",
+        network="resnet8_abet",
         epochs=14,
         batch=128,
         learning_rate=0.2,
@@ -94,6 +129,17 @@ add(
         name="cifar10/resnet8",
         dataset="cifar10",
         network="resnet8",
+        epochs=18,
+        batch=128,
+        learning_rate=0.2,
+        augmentations=("flip", "shift-4"),
+    )
+)
+add(
+    Recipe(
+        name="cifar10/resnet8-abet",
+        dataset="cifar10",
+        network="resnet8_abet",
         epochs=18,
         batch=128,
         learning_rate=0.2,

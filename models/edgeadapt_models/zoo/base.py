@@ -75,10 +75,15 @@ class Classifier(nn.Module):
         """Normalised images float32 [N, C, H, W] to embeddings [N, D]."""
         raise NotImplementedError
 
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Embeddings [N, D] to logits [N, K]; the linear head, where a network has nothing else there."""
+        logits: Tensor = self.head(embedding)
+        return logits
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images float32 [N, C, H, W] in [0, 1] to ``(logits [N, K], embedding [N, D])``."""
         embedding = self.embed(self.normalize(x))
-        return self.head(embedding), embedding
+        return self.classify(embedding), embedding
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -9,6 +9,7 @@ from edgeadapt.errors import ConfigError
 from edgeadapt_models.data.corruptions import CORRUPTIONS
 from edgeadapt_models.train import recipes
 from edgeadapt_models.train.augment import AUGMENTATIONS
+from edgeadapt_models.train.material import material
 from edgeadapt_models.train.recipe import Recipe
 from edgeadapt_models.zoo import network_names
 
@@ -55,3 +56,14 @@ def test_values_out_of_range_are_refused(change: dict[str, float]) -> None:
     plain = msgspec.to_builtins(recipes.get("fashion-mnist/resnet8"))
     with pytest.raises(ConfigError, match="fashion-mnist/resnet8"):
         Recipe(**{**plain, **change})
+
+
+def test_a_recipe_may_hold_classes_out() -> None:
+    plain = recipes.get("fashion-mnist/resnet8")
+    recipe = recipes.holding_out(plain, ("T-shirt/top", "Bag"), seed=3, epochs=2)
+    assert recipe.name == "fashion-mnist/resnet8-without-bag-t-shirt-top"
+    assert (recipe.held_out, recipe.seed, recipe.epochs) == (("Bag", "T-shirt/top"), 3, 2)
+    assert recipe.network == plain.network
+    known = material(recipe)
+    assert known.classes == tuple(name for name in material(plain).classes if name not in recipe.held_out)
+    assert len(known.train_labels) == 48_000

@@ -9,10 +9,11 @@ from torch import nn
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.zoo import InputSpec, create, network, network_names, parameter_count
 from edgeadapt_models.zoo.base import Classifier
+from edgeadapt_models.zoo.tempered import TemperedResidualNetwork
 
 GREY = InputSpec(1, 28, 28, 10, (0.3,), (0.4,))
 COLOUR = InputSpec(3, 32, 32, 7, (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
-EMBEDDING = {"resnet8": 64, "resnet20": 64, "vit_small": 128, "wide_resnet": 256}
+EMBEDDING = {"resnet8": 64, "resnet8_abet": 64, "resnet20": 64, "vit_small": 128, "wide_resnet": 256}
 
 
 @pytest.mark.parametrize("spec", [GREY, COLOUR], ids=["grey", "colour"])
@@ -25,7 +26,9 @@ def test_outputs(name: str, spec: InputSpec) -> None:
         assert logits.shape == (5, spec.classes)
         assert embedding.shape == (5, EMBEDDING[name])
         assert isinstance(model.head, nn.Linear)
-        torch.testing.assert_close(model.head(embedding), logits)
+        torch.testing.assert_close(model.classify(embedding), logits)
+        if not isinstance(model, TemperedResidualNetwork):
+            torch.testing.assert_close(model.head(embedding), logits)
         alone, _ = model(images[2:3])
     torch.testing.assert_close(alone, logits[2:3], atol=1e-4, rtol=1e-4)
 
@@ -34,6 +37,7 @@ def test_outputs(name: str, spec: InputSpec) -> None:
     ("name", "low", "high"),
     [
         ("resnet8", 77_000, 79_000),
+        ("resnet8_abet", 77_000, 79_000),
         ("resnet20", 268_000, 275_000),
         ("vit_small", 500_000, 800_000),
         ("wide_resnet", 2_000_000, 4_000_000),
@@ -45,7 +49,13 @@ def test_sizes(name: str, low: int, high: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "batch_norms", "layer_norms"),
-    [("resnet8", 7, 0), ("resnet20", 21, 0), ("wide_resnet", 15, 0), ("vit_small", 0, 11)],
+    [
+        ("resnet8", 7, 0),
+        ("resnet8_abet", 7, 0),
+        ("resnet20", 21, 0),
+        ("wide_resnet", 15, 0),
+        ("vit_small", 0, 11),
+    ],
 )
 def test_norm_layers(name: str, batch_norms: int, layer_norms: int) -> None:
     modules = list(create(name, GREY).modules())
