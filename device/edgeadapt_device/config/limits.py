@@ -38,6 +38,7 @@ LIMITS: dict[str, Limit] = {
     "mqtt.port": Limit(1, 65535),
     "mqtt.keepalive_s": Limit(1, 65535),
     "mqtt.session_expiry_s": Limit(0, 2**32 - 1),
+    "mqtt.will_delay_s": Limit(0, 24 * 3600),
     "mqtt.reconnect_max_s": Limit(1, 24 * 3600),
     "source.frames_per_second": Limit(0.0, 1e6),
     # A frame of a camera may be of megabytes.
@@ -69,6 +70,12 @@ LIMITS: dict[str, Limit] = {
     "domains.warm_sessions": Limit(0, 1000),
     "domains.warm_bytes": Limit(0, _BYTES),
     "domains.report_every_frames": _FRAMES,
+    "flagging.window_frames": Limit(1, 100_000),
+    "flagging.window_s": Limit(0.1, _YEAR_S),
+    "flagging.reservoir_per_class": Limit(1, 100_000),
+    "flagging.reservoir_bytes": Limit(1, _BYTES),
+    # The largest distance that two directions can have is 2.
+    "flagging.min_novelty": Limit(0.0, 2.0),
     "flagging.entropy_low": _SHARE,
     "flagging.entropy_high": _SHARE,
     "flagging.redundancy_margin": _SHARE,
@@ -86,6 +93,8 @@ LIMITS: dict[str, Limit] = {
     "delivery.drop_after_sends": Limit(1, 10_000),
     "delivery.resend_s": Limit(0.1, _YEAR_S),
     "delivery.resend_max_s": Limit(0.1, _YEAR_S),
+    "delivery.sample_expiry_s": Limit(0, _YEAR_S),
+    "delivery.descriptor_expiry_s": Limit(0, _YEAR_S),
     "delivery.outbox_bytes": Limit(1, _BYTES),
     "trial.frames": _FRAMES,
     # Nothing compared is nothing proved: every patch would be reverted.

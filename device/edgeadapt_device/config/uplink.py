@@ -15,7 +15,20 @@ class FlaggingSection(Section, frozen=True):
 
     # False uploads no frame.
     enabled: bool = True
-    # The adapt lane takes frames whose entropy is above this, as a fraction of ln K ...
+    # How the adapt lane chooses. "facility-location": the frames that stand best for all of a window and are
+    # not like those sent before. "entropy-band": each frame for itself, at once, by the next three keys.
+    policy: str = "facility-location"
+    # Frames of a window, from which "facility-location" chooses.
+    window_frames: int = 128
+    # A window that lasts longer ends early.
+    window_s: float = 60.0
+    # Frames of one predicted class that are held until a window ends, drawn at random ...
+    reservoir_per_class: int = 16
+    # ... and the memory that all of them may take.
+    reservoir_bytes: int = 16 << 20
+    # Distance (1 - cosine of embeddings) that a frame must keep from those sent before in its segment.
+    min_novelty: float = 0.01
+    # "entropy-band" takes frames whose entropy is above this, as a fraction of ln K ...
     entropy_low: float = 0.02
     # ... and below this.
     entropy_high: float = 0.6
@@ -59,6 +72,11 @@ class DeliverySection(Section, frozen=True):
     resend_s: float = 20.0
     # The longest such pause.
     resend_max_s: float = 600.0
+    # How long a broker keeps a sample for a cloud that is away; 0: for ever. It stays in the outbox, and is
+    # sent again, until the cloud has acknowledged it.
+    sample_expiry_s: int = 6 * 3600
+    # The same for descriptors, which say what could be sent.
+    descriptor_expiry_s: int = 6 * 3600
     # The outbox drops its least valuable samples beyond this size.
     outbox_bytes: int = 256 << 20
     # "normal" survives a killed process, "full" also a power cut, at 20 times the cost.

@@ -1,0 +1,1 @@
+"""Which frames go up, and in which lane."""
