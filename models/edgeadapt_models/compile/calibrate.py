@@ -10,8 +10,9 @@ model gives the class: the labels are then the model's own, and soft.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,21 @@ class Source:
     features: FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What travels of the scorers (`scorers`).
+
+    Attributes:
+        tensors: by scorer, then by the scorer's own names.
+        knots: [64] by scorer.
+        notes: for people.
+    """
+
+    tensors: Mapping[str, Mapping[str, npt.NDArray[Any]]]
+    knots: Mapping[str, FloatArray]
+    notes: tuple[str, ...]
+
+
 def measure(probe_model: bytes, manifest: Manifest, data: Frames) -> Source:
     """Run the probe graph over source data.
 
@@ -90,13 +106,16 @@ def measure(probe_model: bytes, manifest: Manifest, data: Frames) -> Source:
     return Source(logits, embedding, moments, features)
 
 
-def calibrate(source: Source, manifest: Manifest, labels: npt.NDArray[np.integer] | None) -> Calibration:
+def calibrate(
+    source: Source, manifest: Manifest, labels: npt.NDArray[np.integer] | None, fitted: Fitted | None = None
+) -> Calibration:
     """Make a calibration of what was measured.
 
     Args:
         source: from `measure`.
         manifest: for the number of classes.
         labels: [N] classes; None when they are not known.
+        fitted: scorers; None for a bundle without.
     """
     probabilities = scoring.softmax(source.logits)
     entropies = scoring.entropy(probabilities).astype(np.float64)
@@ -109,6 +128,8 @@ def calibrate(source: Source, manifest: Manifest, labels: npt.NDArray[np.integer
         class_signatures=class_signatures(features, probabilities.argmax(axis=1), len(manifest.classes)),
         prototypes=prototypes(source.embedding, probabilities, labels),
         entropy_quantiles=np.quantile(entropies, np.linspace(0, 1, QUANTILES)).astype(np.float32),
+        scorers=fitted.tensors if fitted is not None else {},
+        knots=fitted.knots if fitted is not None else {},
     )
 
 

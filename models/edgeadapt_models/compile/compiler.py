@@ -32,7 +32,7 @@ from edgeadapt.digest import sha256_hex
 from edgeadapt.tensors import FloatArray, encode_tensors
 from edgeadapt_models.compile.analyse.findings import Findings, FoldedLayers
 from edgeadapt_models.compile.artifact import OnnxArtifact, lay_out
-from edgeadapt_models.compile.calibrate import calibrate, classes_without_data
+from edgeadapt_models.compile.calibrate import Fitted, calibrate, classes_without_data, measure
 from edgeadapt_models.compile.extras.cost import group_costs
 from edgeadapt_models.compile.extras.explicit import Explicit
 from edgeadapt_models.compile.extras.request import ExtrasRequest, refuse_int8
@@ -43,6 +43,7 @@ from edgeadapt_models.compile.prepare import Prepared, prepare
 from edgeadapt_models.compile.quantise.compare import Comparison
 from edgeadapt_models.compile.reference.explicit import ExplicitReference
 from edgeadapt_models.compile.runtime import frames_to_input
+from edgeadapt_models.compile.scorers import ScorerRequest, fit_scorers, linear_head
 from edgeadapt_models.compile.source.draft import Draft
 from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.compile.source.modules import draft_module
@@ -58,6 +59,7 @@ _FEW = 20
 """Of fewer frames a share says nothing."""
 _PLAIN = ExtrasRequest()
 _ONNX = TargetRequest()
+_SCORERS = ScorerRequest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +130,22 @@ def compile_module(
     folded: FoldedLayers = "auto",
     extras: ExtrasRequest = _PLAIN,
     targets: TargetRequest = _ONNX,
+    scorers: ScorerRequest = _SCORERS,
 ) -> Compilation:
     """As `compile_model`, for any input, with all that is known of the result."""
     data.check(spec, len(classes))
     x = parity_inputs(spec, data)
     draft = draft_module(module, spec, x, classes=len(classes))
     return compile_draft(
-        draft, name=name, classes=classes, data=data, out=out, folded=folded, extras=extras, targets=targets
+        draft,
+        name=name,
+        classes=classes,
+        data=data,
+        out=out,
+        folded=folded,
+        extras=extras,
+        targets=targets,
+        scorers=scorers,
     )
 
 
@@ -148,6 +159,7 @@ def compile_draft(
     folded: FoldedLayers = "auto",
     extras: ExtrasRequest = _PLAIN,
     targets: TargetRequest = _ONNX,
+    scorers: ScorerRequest = _SCORERS,
 ) -> Compilation:
     """Compile a model from any source.
 
@@ -160,17 +172,22 @@ def compile_draft(
         folded: which layers without a norm layer of their own to use.
         extras: prompts and adapters.
         targets: runtimes and precisions.
+        scorers: what says how strange a frame is, and what to calibrate that on.
 
     Raises:
         CompileError: the model or the data is not as needed; says what was found. `out` is then untouched.
+        ConfigError: a scorer is unknown.
     """
     refuse_int8(extras, ("int8",) if targets.int8 else ())
-    data.check(draft.spec, len(classes))
+    for frames in (data, scorers.holdout):
+        if frames is not None:
+            frames.check(draft.spec, len(classes))
     x = parity_inputs(draft.spec, data)
     prepared = prepare(draft, x, classes=len(classes), folded=folded)
     made = lay_out(prepared, draft.spec, data, name=name, classes=classes, request=extras)
     parity = _check(made, prepared.layers, draft, x, extras)
-    calibration = calibrate(made.source, made.manifest, data.labels)
+    fitted = _fit(made, data, scorers)
+    calibration = calibrate(made.source, made.manifest, data.labels, fitted)
     files = _files(made, calibration.encode())
     compared: Mapping[str, Comparison] = {}
     if not targets.plain:
@@ -183,10 +200,21 @@ def compile_draft(
         parity,
         prepared.layers,
         prepared.findings,
-        _notes(prepared, made, data),
+        (*_notes(prepared, made, data), *fitted.notes),
         costs,
         compared,
     )
+
+
+def _fit(made: OnnxArtifact, data: Frames, request: ScorerRequest) -> Fitted:
+    """Scorers of what the model says of its source data, at base values."""
+    artifact = made.manifest.artifacts[0]
+    holdout = None
+    if request.holdout is not None:
+        model = made.files[artifact.file] + made.files[artifact.probe_suffix]
+        holdout = measure(model, made.manifest, request.holdout)
+    head, origin = linear_head(made.manifest.slots, made.base, made.source)
+    return fit_scorers(made.source, data.labels, holdout, head, origin, request)
 
 
 def _notes(prepared: Prepared, made: OnnxArtifact, data: Frames) -> tuple[str, ...]:
