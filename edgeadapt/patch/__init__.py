@@ -10,12 +10,14 @@ from edgeadapt.patch.envelope import (
     seal,
 )
 from edgeadapt.patch.patch import Evidence, Patch, PatchHeader
+from edgeadapt.patch.thresholds import Thresholds
 
 __all__ = [
     "MAX_PATCH_BYTES",
     "Evidence",
     "Patch",
     "PatchHeader",
+    "Thresholds",
     "TrustedKeys",
     "check_fit",
     "check_fresh",

@@ -6,13 +6,15 @@
     check_fresh(patch, cohort, last_serial, wall_s)       cohort, serial, expiry
 
 An envelope is MessagePack {payload, key_id, signature}: Ed25519 over the payload's bytes. The payload
-is MessagePack {version, header, tensors, tensors_sha256, domain}. Size is checked before parsing and
-the signature before anything inside the payload is looked at. No I/O and no clock.
+is MessagePack {version, header, tensors, tensors_sha256, domain}, and {thresholds} where it has some
+(`patch.thresholds`). Size is checked before parsing and the signature before anything inside the payload is
+looked at. No I/O and no clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -25,18 +27,21 @@ from edgeadapt.bundle.manifest import Artifact
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import BundleError, ConfigError, Refusal, TrustError, WireError
 from edgeadapt.patch.patch import Patch, PatchHeader
+from edgeadapt.patch.thresholds import Thresholds, pack_thresholds, unpack_thresholds
 from edgeadapt.tensors import FloatArray, decode_tensors, encode_tensors
 
 MAX_PATCH_BYTES = 4 << 20
 PAYLOAD_VERSION = 1
+_NO_THRESHOLDS: Thresholds = MappingProxyType({})
 
 
-class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     version: int
     header: PatchHeader
     tensors: bytes
     tensors_sha256: str
     domain: bytes
+    thresholds: bytes = b""
 
 
 class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,9 +79,13 @@ def key_id(raw_public_key: bytes) -> str:
 
 
 def seal(
-    header: PatchHeader, values: Mapping[str, FloatArray], signature: FloatArray, key: Ed25519PrivateKey
+    header: PatchHeader,
+    values: Mapping[str, FloatArray],
+    signature: FloatArray,
+    key: Ed25519PrivateKey,
+    thresholds: Thresholds = _NO_THRESHOLDS,
 ) -> bytes:
-    """Sign a patch; returns the bytes that travel."""
+    """Sign a patch; returns the bytes that travel. Raises TrustError on thresholds no device would take."""
     tensors = encode_tensors(values) if values else b""
     payload = msgspec.msgpack.encode(
         _Payload(
@@ -85,6 +94,7 @@ def seal(
             tensors,
             sha256_hex(tensors),
             np.ascontiguousarray(signature, dtype="<f4").tobytes(),
+            pack_thresholds(thresholds),
         )
     )
     public = key.public_key().public_bytes_raw()
@@ -95,7 +105,8 @@ def open_envelope(data: bytes, trusted: TrustedKeys) -> Patch:
     """Verify and parse.
 
     Raises:
-        TrustError: with the refusal: too large, malformed, unknown key or bad signature.
+        TrustError: with the refusal: too large, malformed, unknown key or bad signature; thresholds that
+            are not as `check_thresholds` wants them.
     """
     if len(data) > MAX_PATCH_BYTES:
         raise TrustError(Refusal.TOO_LARGE, f"{len(data)} bytes, more than {MAX_PATCH_BYTES}")
@@ -111,7 +122,8 @@ def open_envelope(data: bytes, trusted: TrustedKeys) -> Patch:
     except (msgspec.DecodeError, WireError, UnicodeDecodeError, RecursionError) as error:
         raise TrustError(Refusal.MALFORMED, str(error)) from error
     domain = np.frombuffer(payload.domain, dtype="<f4").astype(np.float32)
-    return Patch(payload.header, values, domain, sha256_hex(data))
+    thresholds = unpack_thresholds(payload.thresholds)
+    return Patch(payload.header, values, domain, sha256_hex(data), thresholds)
 
 
 def check_fit(patch: Patch, bundle: Bundle, artifact: Artifact | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -46,9 +46,11 @@ class Patch:
         values: slot name to float32 array in the slot's shape; empty means the base bundle.
         signature: [S] signature vector of the domain it was made for, or empty.
         digest: SHA-256 (hex) of the signed envelope it came in.
+        thresholds: scorer's name to [64] float32 knots under this patch; without them the base's hold.
     """
 
     header: PatchHeader
     values: Mapping[str, FloatArray]
     signature: FloatArray
     digest: str
+    thresholds: Mapping[str, FloatArray] = field(default_factory=dict)
