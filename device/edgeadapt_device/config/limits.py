@@ -96,6 +96,10 @@ LIMITS: dict[str, Limit] = {
     "delivery.sample_expiry_s": Limit(0, _YEAR_S),
     "delivery.descriptor_expiry_s": Limit(0, _YEAR_S),
     "delivery.outbox_bytes": Limit(1, _BYTES),
+    "delivery.retention_hours": Limit(0.0, 100 * 366 * 24),
+    "delivery.descriptor_items": Limit(1, 256),
+    "delivery.descriptor_pause_s": Limit(0.0, _YEAR_S),
+    "delivery.want_wait_s": Limit(1.0, _YEAR_S),
     "trial.frames": _FRAMES,
     # Nothing compared is nothing proved: every patch would be reverted.
     "trial.share": Limit(0.001, 1.0),

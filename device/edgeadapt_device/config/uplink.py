@@ -81,6 +81,19 @@ class DeliverySection(Section, frozen=True):
     outbox_bytes: int = 256 << 20
     # "normal" survives a killed process, "full" also a power cut, at 20 times the cost.
     durability: Literal["normal", "full"] = "normal"
+    # Nothing older stays on the disk: it is dropped unsent, and overwritten. 0: keep until it is delivered.
+    retention_hours: float = 720.0
+    # Announce a sample by a descriptor, and send it only when the cloud wants it, so that a fleet that sees
+    # the same thing sends it once: "always", "never", or "auto": where a picture costs much more than that.
+    descriptors_first: Literal["auto", "always", "never"] = "auto"
+    # Samples are announced together: when there are this many ...
+    descriptor_items: int = 64
+    # ... or when the first of them has waited this long.
+    descriptor_pause_s: float = 60.0
+    # The cloud has this long to answer, while there is a connection; then it is asked once more ...
+    want_wait_s: float = 1800.0
+    # ... and then a sample is sent all the same, as the budget allows, or dropped.
+    unanswered: Literal["send", "drop"] = "send"
 
 
 class PrivacySection(Section, frozen=True):

@@ -9,7 +9,15 @@ import msgspec
 
 from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import Descriptors, Lane, Outcome, SignatureReport, Verdict
+from edgeadapt.wire import (
+    NO_PROPERTIES,
+    Descriptors,
+    Lane,
+    MessageProperties,
+    Outcome,
+    SignatureReport,
+    Verdict,
+)
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.core.state import DeviceState
 
@@ -55,7 +63,7 @@ class StoreSample:
 
     `price_bytes` is what the budget paid for it; the answer brings it back. `frame` is its position in the
     source, `descriptor` its embedding [D]. The rest is as in `edgeadapt.wire.Sample`. With `hold` the row is
-    not to be sent before the server wants it.
+    not to be sent before the server wants it; it stands for `members` frames.
     """
 
     image: Image
@@ -73,6 +81,7 @@ class StoreSample:
     cluster: int = 0
     descriptor: FloatArray | None = None
     hold: bool = False
+    members: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +94,22 @@ class StoreMessage:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Send this row of the outbox, QoS 1."""
+    """Send this row of the outbox, QoS 1; the broker may forget it after `expiry_s` (0: never)."""
 
     sequence: int
+    expiry_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Forget:
     """The server has these rows: delete them from the outbox."""
+
+    sequences: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FreeHeld:
+    """These held rows of the outbox are to be sent from here on, by the next process as well."""
 
     sequences: tuple[int, ...]
 
@@ -105,6 +122,7 @@ class PublishNow:
     payload: bytes
     retain: bool
     qos: int
+    properties: MessageProperties = NO_PROPERTIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +170,7 @@ Effect = (
     | StoreMessage
     | Publish
     | Forget
+    | FreeHeld
     | PublishNow
     | Subscribe
     | Unsubscribe

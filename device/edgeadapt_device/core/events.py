@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeadapt.tensors import FloatArray
-from edgeadapt_device.core.uplink.rows import PendingRow
+from edgeadapt_device.core.uplink.rows import PendingRow, Waiting
 
 # A frame or a batch of them: uint8 [..., H, W, C] for a model of pictures, else float32 [..., *its shape].
 Image = npt.NDArray[np.uint8 | np.float32]
@@ -77,23 +77,29 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message arrived."""
+    """A message arrived; its sender may want an answer on `response_topic`, with `correlation` in it."""
 
     topic: str
     payload: bytes
+    response_topic: str = ""
+    correlation: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A message is durable in the outbox under this sequence; its size is that of the MQTT payload.
 
-    `price_bytes` is what the budget paid for a sample beforehand.
+    `price_bytes` is what the budget paid for a sample beforehand, `lane` that sample's. A row that is held
+    has `waiting`. `announces` are the held rows that a message of descriptors is about.
     """
 
     sequence: int
     kind: str
     size_bytes: int
     price_bytes: int = 0
+    lane: str = ""
+    waiting: Waiting | None = None
+    announces: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +114,10 @@ class NotStored:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The outbox was full and let these rows go, or they can never be sent."""
+    """The outbox let these rows go: it was full, or `reason` says why."""
 
     sequences: tuple[int, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,11 +87,11 @@ def test_a_disk_that_fills_up_half_way_loses_nothing(tmp_path: Path, monkeypatch
         outbox.store(outcome(serial))
     real, stored = SqliteOutbox.store, list[int]()
 
-    def refuses_the_second(self: SqliteOutbox, message: Outcome) -> object:
+    def refuses_the_second(self: SqliteOutbox, message: Outcome, **about: Any) -> object:
         if len(stored) == 1:
             raise TransportError("full again")
         stored.append(message.serial)
-        return real(self, message)
+        return real(self, message, **about)
 
     with monkeypatch.context() as patch:
         patch.setattr(SqliteOutbox, "store", refuses_the_second)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from edgeadapt_device.io.outbox.base import (
-    MemoryOutbox,
     Outbox,
-    Storable,
     StoredRow,
     encode_row,
     kind_of,
     new_outbox_id,
-    value_of,
+    system_clock,
 )
+from edgeadapt_device.io.outbox.memory import MemoryOutbox
+from edgeadapt_device.io.outbox.worth import Storable, worth_of
 
 __all__ = [
     "MemoryOutbox",
@@ -21,5 +21,6 @@ __all__ = [
     "encode_row",
     "kind_of",
     "new_outbox_id",
-    "value_of",
+    "system_clock",
+    "worth_of",
 ]

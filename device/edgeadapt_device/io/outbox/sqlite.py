@@ -2,8 +2,12 @@
 
 `durability` "normal" survives a killed process; a power cut can then lose the last messages, but never
 makes a sequence come twice. "full" survives both. A damaged file, or one whose content cannot be ours, is
-moved aside, and a new outbox with a new id takes its place: what was in it is lost, the device goes on. See
-`io.outbox` for the contract.
+moved aside, and a new outbox with a new id takes its place: what was in it is lost, the device goes on.
+
+With a retention, rows older than it are deleted (`lived` says how old that is), and whatever is deleted is
+overwritten with zeros in the file, and soon after in the WAL. What a flash disk or a file system keeps of
+overwritten blocks is theirs: where that matters, encrypt the disk. See `io.outbox` for the contract, and
+`schema` for the tables.
 """
 
 from __future__ import annotations
@@ -16,34 +20,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from edgeadapt.errors import ConfigError, TransportError
-from edgeadapt_device.core.uplink.rows import PendingRow
-from edgeadapt_device.io.outbox import (
-    Storable,
+from edgeadapt.wire import Descriptors, Sample
+from edgeadapt_device.core.uplink.rows import PendingRow, Waiting
+from edgeadapt_device.io.outbox.base import (
+    Clock,
     StoredRow,
     encode_row,
+    filled_in,
     kind_of,
+    lane_of,
     new_outbox_id,
-    value_of,
+    system_clock,
 )
+from edgeadapt_device.io.outbox.lived import Lived
+from edgeadapt_device.io.outbox.schema import (
+    ANNOUNCED,
+    HELD,
+    NAMES,
+    NAMES_1,
+    ODD_ABOUT,
+    ODD_ROWS,
+    SCHEMA_VERSION,
+    TO_SEND,
+    create,
+    migrate,
+)
+from edgeadapt_device.io.outbox.worth import REPORT_RESERVE_BYTES, Storable, worth_of
 
-SCHEMA_VERSION = 1
 RESERVED_BLOCK = 4096
-_TABLES = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE rows (sequence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL,"
-    " lane_rank INTEGER, entropy REAL, size_bytes INTEGER NOT NULL, payload BLOB NOT NULL)",
-    "CREATE INDEX by_value ON rows (lane_rank, entropy, sequence) WHERE lane_rank IS NOT NULL",
-)
-
-
-_NAMES = {"meta", "rows", "by_value"}
-# Rows that this code cannot have written.
-_ODD_ROWS = (
-    "SELECT COUNT(*) FROM rows WHERE kind NOT IN ('sample', 'descriptor', 'signature', 'outcome')"
-    " OR sequence < 1 OR sequence >= ? OR typeof(size_bytes) != 'integer' OR typeof(payload) != 'blob'"
-    " OR size_bytes != length(payload)"
-)
+# How much of the time that a row has lived a killed process may forget.
+_SAVE_EVERY_S = 60.0
 
 
 class _Damaged(sqlite3.DatabaseError):
@@ -59,7 +68,9 @@ class SqliteOutbox:
         *,
         max_bytes: int = 256 << 20,
         durability: Literal["normal", "full"] = "normal",
+        retention_s: float = 0.0,
         report: Callable[[str], None] | None = None,
+        clock: Clock = system_clock,
     ) -> None:
         """Open or make the outbox at `path`.
 
@@ -67,13 +78,16 @@ class SqliteOutbox:
             path: the database file.
             max_bytes: payload bytes beyond which samples are dropped.
             durability: see the module.
+            retention_s: age beyond which `expire` deletes rows; 0 keeps them for ever.
             report: told when a damaged file was moved aside.
+            clock: dates the rows.
 
         Raises:
             TransportError: the disk refuses, or another process holds the file.
             ConfigError: the file was made by another release.
         """
         self._path, self._max_bytes = path, max_bytes
+        self._retention_s, self._clock = retention_s, clock
         self._synchronous = durability.upper()
         try:
             self._open()
@@ -104,7 +118,7 @@ class SqliteOutbox:
         """Rows."""
         return self._count
 
-    def store(self, message: Storable) -> StoredRow:
+    def store(self, message: Storable, *, waiting: Waiting | None = None, age_s: float = 0.0) -> StoredRow:
         """Fill in outbox and sequence, encode, and make durable; raises TransportError."""
         with self._translated():
             self._reserve()
@@ -112,16 +126,67 @@ class SqliteOutbox:
             # Used up even when the insert fails: a failed commit may have reached the disk.
             self._next_sequence += 1
             payload = encode_row(message, self._outbox_id, sequence)
-            rank, entropy = value_of(message) or (None, None)
+            waiting = filled_in(waiting, sequence, len(payload))
             with self._transaction():
-                self._db.execute(
-                    "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)",
-                    (sequence, kind, rank, entropy, len(payload), payload),
-                )
+                self._insert(sequence, kind, message, payload, waiting, age_s)
                 dropped, freed_bytes = self._make_room(self._size_bytes + len(payload) - self._max_bytes)
             self._size_bytes += len(payload) - freed_bytes
             self._count += 1 - len(dropped)
-        return StoredRow(sequence, kind, len(payload), dropped)
+        return StoredRow(sequence, kind, len(payload), dropped, waiting)
+
+    def _insert(
+        self,
+        sequence: int,
+        kind: str,
+        message: Storable,
+        payload: bytes,
+        waiting: Waiting | None,
+        age_s: float,
+    ) -> None:
+        rank, value = worth_of(message, len(payload)) or (None, None)
+        row = (sequence, kind, rank, value, len(payload), payload)
+        self._db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)", row)
+        now, verdict = self._clock(), message.verdict if isinstance(message, Sample) else ""
+        held = (HELD, msgspec.msgpack.encode(waiting)) if waiting is not None else (TO_SEND, None)
+        dates = (now.wall_s - age_s, self._lived.at(now) - age_s)
+        about = (sequence, lane_of(message), verdict, held[0], *dates, held[1])
+        self._db.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?, ?, ?)", about)
+        if isinstance(message, Descriptors):
+            change = f"UPDATE about SET state = {ANNOUNCED} WHERE sequence = ? AND state = {HELD}"
+            self._db.executemany(change, [(item.sample,) for item in message.items])
+
+    def free(self, sequences: tuple[int, ...]) -> None:
+        """These rows are not held any more, unknown ones are ignored; raises TransportError."""
+        change = f"UPDATE about SET state = {TO_SEND}, waiting = NULL WHERE sequence = ?"
+        with self._translated(), self._transaction():
+            self._db.executemany(change, [(sequence,) for sequence in sequences])
+
+    def expire(self) -> tuple[int, ...]:
+        """Delete the rows that are older than the retention; raises TransportError."""
+        with self._translated():
+            now = self._clock()
+            lived_s = self._lived.at(now)
+            if lived_s >= self._saved_lived_s + _SAVE_EVERY_S:
+                self._save_lived()
+            if self._retention_s <= 0.0:
+                return ()
+            found = self._db.execute(
+                "SELECT sequence FROM about WHERE lived_s < ? ORDER BY sequence",
+                (lived_s - self._retention_s,),
+            )
+            old = tuple(int(row[0]) for row in found.fetchall())
+        if old:
+            self.forget(old)
+            with self._translated():
+                # The WAL still holds them as they were.
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return old
+
+    def age_s(self, sequence: int) -> float:
+        """How old a row is, in seconds lived; 0.0 when it is gone; raises TransportError."""
+        with self._translated():
+            row = self._db.execute("SELECT lived_s FROM about WHERE sequence = ?", (sequence,)).fetchone()
+        return 0.0 if row is None else self._lived.at(self._clock()) - float(row[0])
 
     def payload(self, sequence: int) -> tuple[str, bytes] | None:
         """(kind, MQTT payload) of a row, None when it is gone; raises TransportError."""
@@ -143,15 +208,17 @@ class SqliteOutbox:
         """All rows, oldest first; raises TransportError."""
         with self._translated():
             rows = self._db.execute(
-                "SELECT sequence, kind, size_bytes FROM rows ORDER BY sequence"
+                "SELECT sequence, kind, size_bytes, lane, state, waiting FROM rows JOIN about"
+                " USING (sequence) ORDER BY sequence"
             ).fetchall()
-        return tuple(PendingRow(int(sequence), str(kind), int(size)) for sequence, kind, size in rows)
+        return tuple(_pending(*row) for row in rows)
 
     def close(self) -> None:
         """Give back the unused reserved sequences and close; raises TransportError."""
         with self._translated():
             try:
                 self._write_reserved(self._next_sequence)
+                self._save_lived()
             finally:
                 self._db.close()
 
@@ -169,24 +236,34 @@ class SqliteOutbox:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA journal_size_limit = 4194304")
         self._db.execute(f"PRAGMA synchronous = {self._synchronous}")
+        self._db.execute(f"PRAGMA secure_delete = {'ON' if self._retention_s > 0.0 else 'OFF'}")
         verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         names = self._names()
         if version == 0 and not names:
-            self._create()
-        elif version not in (0, SCHEMA_VERSION):
+            with self._transaction():
+                create(self._db, new_outbox_id())
+        elif version not in (0, 1, SCHEMA_VERSION):
             raise ConfigError(
                 f"{self._path}: version {version}, this release reads {SCHEMA_VERSION}: move it"
             )
-        elif version == 0 or not names >= _NAMES:
+        elif version == 0 or not names >= (NAMES_1 if version == 1 else NAMES):
             raise _Damaged(f"version {version} with only {', '.join(sorted(names)) or 'nothing'} in it")
-        self._outbox_id, reserved = self._read_meta()
+        self._outbox_id, reserved, lived_s, saved_wall_s = self._read_meta()
         # After a crash the rest of the reserved block is skipped: part of it may have been used.
         self._next_sequence = self._reserved = reserved
-        if self._db.execute(_ODD_ROWS, (reserved,)).fetchone()[0]:
+        if self._db.execute(ODD_ROWS, (reserved,)).fetchone()[0]:
             raise _Damaged("it holds rows that cannot be ours")
+        if version == 1:
+            with self._transaction():
+                migrate(self._db, self._clock().wall_s)
+        if self._db.execute(ODD_ABOUT).fetchone()[0]:
+            raise _Damaged("what it says of its rows does not fit them")
+        most_gap_s = self._retention_s / 2.0
+        self._lived = Lived(lived_s, saved_wall_s, self._clock(), most_gap_s=most_gap_s)
+        self._saved_lived_s = float("-inf")
         # A read-only disk would be noticed with the first message, and that lost.
         with self._transaction():
             self._db.execute("UPDATE meta SET value = value WHERE key = 'reserved'")
@@ -199,24 +276,28 @@ class SqliteOutbox:
         names = {bytes(name or b"").decode("ascii", "replace") for (name,) in found}
         return {name for name in names if not name.startswith("sqlite_")}
 
-    def _read_meta(self) -> tuple[str, int]:
-        """(outbox id, first sequence that was never reserved)."""
+    def _read_meta(self) -> tuple[str, int, float, float]:
+        """(outbox id, first sequence that was never reserved, seconds lived, the wall clock at that)."""
         # As bytes: what is no text would be an error of another kind.
         found = self._db.execute("SELECT CAST(key AS BLOB), CAST(value AS BLOB) FROM meta").fetchall()
         meta = {bytes(key or b""): bytes(value or b"") for key, value in found}
         outbox_id, reserved = meta.get(b"outbox_id", b""), meta.get(b"reserved", b"")
         if not re.fullmatch(rb"[0-9a-f]{32}", outbox_id) or not re.fullmatch(rb"[1-9][0-9]{0,17}", reserved):
             raise _Damaged("its id or its counter is missing or not one")
-        return outbox_id.decode(), int(reserved)
+        lived_s, saved_wall_s = meta.get(b"lived_s", b"0"), meta.get(b"saved_wall_s", b"0")
+        if not re.fullmatch(rb"[0-9]{1,12}(\.[0-9]+)?", lived_s):
+            raise _Damaged("the time that it has lived is none")
+        # A clock may have been anything; what is no time is none.
+        known = re.fullmatch(rb"[0-9]{1,12}(\.[0-9]+)?", saved_wall_s)
+        return outbox_id.decode(), int(reserved), float(lived_s), float(saved_wall_s) if known else 0.0
 
-    def _create(self) -> None:
+    def _save_lived(self) -> None:
+        now = self._clock()
+        lived_s = self._lived.at(now)
+        saved = (("lived_s", f"{lived_s:.3f}"), ("saved_wall_s", f"{max(now.wall_s, 0.0):.3f}"))
         with self._transaction():
-            for table in _TABLES:
-                self._db.execute(table)
-            self._db.execute(
-                "INSERT INTO meta VALUES ('outbox_id', ?), ('reserved', '1')", (new_outbox_id(),)
-            )
-            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", saved)
+        self._saved_lived_s = lived_s
 
     def _reserve(self) -> None:
         if self._next_sequence >= self._reserved:
@@ -230,23 +311,31 @@ class SqliteOutbox:
         self._reserved = reserved
 
     def _make_room(self, excess_bytes: int) -> tuple[tuple[int, ...], int]:
-        """Drop the least valuable samples until `excess_bytes` are free; (sequences, bytes freed)."""
+        """Drop what is worth least until `excess_bytes` are free; (sequences, bytes freed)."""
         if excess_bytes <= 0:
             return (), 0
-        dropped: list[int] = []
-        found_bytes = 0
-        cursor = self._db.execute(
-            "SELECT sequence, size_bytes FROM rows WHERE lane_rank IS NOT NULL"
-            " ORDER BY lane_rank, entropy, sequence"
-        )
-        for sequence, size in cursor:
-            dropped.append(int(sequence))
-            found_bytes += int(size)
-            if found_bytes >= excess_bytes:
-                break
-        cursor.close()
+        dropped, freed_bytes = self._least("rank IS NOT NULL ORDER BY rank, value, sequence", 0, excess_bytes)
+        if freed_bytes < excess_bytes - REPORT_RESERVE_BYTES:
+            reports, more_bytes = self._least(
+                "rank IS NULL ORDER BY kind = 'outcome', sequence",
+                freed_bytes,
+                excess_bytes - REPORT_RESERVE_BYTES,
+            )
+            dropped, freed_bytes = dropped + reports, more_bytes
         self._delete(tuple(dropped))
-        return tuple(dropped), found_bytes
+        return tuple(dropped), freed_bytes
+
+    def _least(self, which: str, freed_bytes: int, excess_bytes: int) -> tuple[list[int], int]:
+        """The first rows of this order that free enough, with the bytes that are free then."""
+        found: list[int] = []
+        cursor = self._db.execute(f"SELECT sequence, size_bytes FROM rows WHERE {which}")
+        for sequence, size in cursor:
+            if freed_bytes >= excess_bytes:
+                break
+            found.append(int(sequence))
+            freed_bytes += int(size)
+        cursor.close()
+        return found, freed_bytes
 
     def _delete(self, sequences: tuple[int, ...]) -> tuple[int, int]:
         """(rows, bytes) that were deleted."""
@@ -255,6 +344,7 @@ class SqliteOutbox:
             row = self._db.execute("SELECT size_bytes FROM rows WHERE sequence = ?", (sequence,)).fetchone()
             if row is not None:
                 self._db.execute("DELETE FROM rows WHERE sequence = ?", (sequence,))
+                self._db.execute("DELETE FROM about WHERE sequence = ?", (sequence,))
                 count, freed_bytes = count + 1, freed_bytes + int(row[0])
         return count, freed_bytes
 
@@ -289,3 +379,18 @@ class SqliteOutbox:
             yield
         except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
             raise TransportError(f"{self._path}: {error}") from error
+
+
+def _pending(
+    sequence: int, kind: str, size_bytes: int, lane: str, state: int, waiting: bytes | None
+) -> PendingRow:
+    found = None
+    if state != TO_SEND and waiting is not None:
+        try:
+            found = msgspec.msgpack.decode(waiting, type=Waiting)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # What it waits with is lost, the sample is not: it is sent as any other.
+            found = None
+    return PendingRow(
+        int(sequence), str(kind), int(size_bytes), str(lane), found, found is not None and state == ANNOUNCED
+    )

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeadapt.errors import TransportError, WireError
-from edgeadapt.wire import Descriptors, Outcome, Sample, SignatureReport, decode
-from edgeadapt_device.core.uplink.rows import PendingRow
+from edgeadapt.errors import TransportError
+from edgeadapt.wire import Descriptors
+from edgeadapt_device.core.uplink.rows import PendingRow, Waiting
 from edgeadapt_device.io.durable import is_full
 from edgeadapt_device.io.outbox import MemoryOutbox, Outbox, Storable, StoredRow
+from edgeadapt_device.io.outbox.schema import storable
 
 # Memory that waiting messages may take: an agent has 30 MB in all.
 _MEMORY_BYTES = 8 << 20
@@ -32,7 +33,13 @@ class StandbyOutbox:
     """
 
     def __init__(
-        self, path: Path, open_disk: Callable[[], Outbox], *, max_bytes: int, retry_s: float = _RETRY_S
+        self,
+        path: Path,
+        open_disk: Callable[[], Outbox],
+        *,
+        max_bytes: int,
+        retention_s: float = 0.0,
+        retry_s: float = _RETRY_S,
     ) -> None:
         """Open the outbox on the disk if that goes.
 
@@ -40,13 +47,14 @@ class StandbyOutbox:
             path: where it is.
             open_disk: opens it; a TransportError says that the disk refuses.
             max_bytes: payload bytes beyond which samples are dropped.
+            retention_s: as of the outbox on the disk.
             retry_s: pause between two attempts.
 
         Raises:
             TransportError: it cannot be opened, and not because the disk is full or read-only.
         """
         self._path, self._open_disk, self._retry_s = path, open_disk, retry_s
-        self._max_bytes = min(max_bytes, _MEMORY_BYTES)
+        self._max_bytes, self._retention_s = min(max_bytes, _MEMORY_BYTES), retention_s
         self._due_s: float | None = None
         self.trouble = ""
         self._inner: Outbox
@@ -59,7 +67,9 @@ class StandbyOutbox:
 
     def _wait(self, error: TransportError) -> None:
         """Go on in memory."""
-        self._inner = MemoryOutbox(max_bytes=self._max_bytes, after=_MEMORY_FROM)
+        self._inner = MemoryOutbox(
+            max_bytes=self._max_bytes, retention_s=self._retention_s, after=_MEMORY_FROM
+        )
         self._due_s = None
         self.trouble = f"messages are kept in memory: {error}"
 
@@ -87,9 +97,10 @@ class StandbyOutbox:
         try:
             for row in self._inner.pending():
                 kept = self._inner.payload(row.sequence)
-                message = _storable(kept[1]) if kept is not None else None
-                if message is not None:
-                    disk.store(message)
+                message = storable(kept[1]) if kept is not None else None
+                # Descriptors name rows by sequences that they have no more: those are announced again.
+                if message is not None and not isinstance(message, Descriptors):
+                    disk.store(message, waiting=row.waiting, age_s=self._inner.age_s(row.sequence))
                 self._inner.forget((row.sequence,))
         except TransportError as error:
             self.trouble = f"messages are kept in memory: {error}"
@@ -111,7 +122,7 @@ class StandbyOutbox:
         """Rows."""
         return len(self._inner)
 
-    def store(self, message: Storable) -> StoredRow:
+    def store(self, message: Storable, *, waiting: Waiting | None = None, age_s: float = 0.0) -> StoredRow:
         """Fill in outbox and sequence, encode, and keep.
 
         A disk that takes nothing more makes this another outbox, with another id, and the message its first.
@@ -120,13 +131,13 @@ class StandbyOutbox:
             TransportError: the disk refuses for another reason.
         """
         try:
-            return self._inner.store(message)
+            return self._inner.store(message, waiting=waiting, age_s=age_s)
         except TransportError as error:
             if self.trouble or not is_full(error.__cause__, self._path):
                 raise
             _close(self._inner)
             self._wait(error)
-            return self._inner.store(message)
+            return self._inner.store(message, waiting=waiting, age_s=age_s)
 
     def payload(self, sequence: int) -> tuple[str, bytes] | None:
         """(kind, MQTT payload) of a row, None when it is gone; raises TransportError."""
@@ -135,6 +146,18 @@ class StandbyOutbox:
     def forget(self, sequences: tuple[int, ...]) -> None:
         """Delete rows, unknown ones are ignored; raises TransportError."""
         self._inner.forget(sequences)
+
+    def free(self, sequences: tuple[int, ...]) -> None:
+        """These rows are not held any more, unknown ones are ignored; raises TransportError."""
+        self._inner.free(sequences)
+
+    def expire(self) -> tuple[int, ...]:
+        """Delete the rows that are too old; raises TransportError."""
+        return self._inner.expire()
+
+    def age_s(self, sequence: int) -> float:
+        """How old a row is, in seconds lived; raises TransportError."""
+        return self._inner.age_s(sequence)
 
     def pending(self) -> tuple[PendingRow, ...]:
         """All rows, oldest first; raises TransportError."""
@@ -146,14 +169,6 @@ class StandbyOutbox:
         self._inner.close()
         if lost:
             raise TransportError(f"{lost} messages that were kept in memory are lost: {self.trouble}")
-
-
-def _storable(payload: bytes) -> Storable | None:
-    try:
-        message = decode(payload)
-    except WireError:
-        return None
-    return message if isinstance(message, (Sample, Descriptors, SignatureReport, Outcome)) else None
 
 
 def _close(outbox: Outbox) -> None:

@@ -17,6 +17,7 @@ from edgeadapt_device.core.events import NotStored, Stored
 from edgeadapt_device.core.flagging import Decision
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES
 from edgeadapt_device.core.uplink.candidate import Candidate
+from edgeadapt_device.core.uplink.rows import Waiting
 from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.io.outbox import MemoryOutbox, Storable, StoredRow
 from edgeadapt_device.local import LocalDevice
@@ -59,10 +60,10 @@ class FailingOutbox(MemoryOutbox):
 
     full = True
 
-    def store(self, message: Storable) -> StoredRow:
+    def store(self, message: Storable, *, waiting: Waiting | None = None, age_s: float = 0.0) -> StoredRow:
         if self.full:
             raise TransportError("database or disk is full")
-        return super().store(message)
+        return super().store(message, waiting=waiting, age_s=age_s)
 
 
 def test_a_sample_that_could_not_be_stored_costs_nothing_and_the_next_pays_its_own_price(
