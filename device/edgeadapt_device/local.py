@@ -13,6 +13,7 @@ from edgeadapt.bundle import Bundle, SlotValues
 from edgeadapt.clock import Instant
 from edgeadapt.errors import EdgeAdaptError
 from edgeadapt.patch import TrustedKeys
+from edgeadapt.wire import NO_PROPERTIES, MessageProperties
 from edgeadapt_device.config import DeviceConfig, check, trusted_key_bytes
 from edgeadapt_device.core import CoreView, DeviceCore
 from edgeadapt_device.core import events as ev
@@ -33,7 +34,15 @@ class _Drawer(NoLink):
         self.messages: list[tuple[str, bytes, bool]] = []
         self.topics: set[str] = set()
 
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        properties: MessageProperties = NO_PROPERTIES,
+    ) -> None:
         self.messages.append((topic, payload, retain))
 
     def subscribe(self, topic: str) -> None:
@@ -133,9 +142,11 @@ class LocalDevice:
         """The broker is gone."""
         self._handle(ev.Disconnected(), now)
 
-    def deliver(self, topic: str, payload: bytes, now: Instant) -> None:
+    def deliver(
+        self, topic: str, payload: bytes, now: Instant, *, response_topic: str = "", correlation: bytes = b""
+    ) -> None:
         """A message arrived from the broker."""
-        self._handle(ev.Received(topic, payload), now)
+        self._handle(ev.Received(topic, payload, response_topic, correlation), now)
 
     def tick(self, now: Instant) -> None:
         """Let deadlines fire."""

@@ -194,7 +194,9 @@ class Machine:
         if not self.config.mqtt.enabled:
             return NoLink()
         fleet, device = self.config.device.fleet, self.config.device.name
-        death = Status(epoch=self.core.epoch, online=False, bundle=self.bundle.digest)
+        death = Status(
+            epoch=self.core.epoch, online=False, bundle=self.bundle.digest, speaks=self.core.speaks
+        )
         topic, payload = topics.up(fleet, device, "status"), encode(death)
         link = _link_class(self.config.mqtt)(
             self.config.mqtt,

@@ -15,7 +15,17 @@ from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import TransportError
-from edgeadapt.wire import MAX_MESSAGE_BYTES, Outcome, Sample, encode, topics
+from edgeadapt.wire import (
+    MAX_MESSAGE_BYTES,
+    NO_PROPERTIES,
+    PROTOCOL_VERSION,
+    MessageProperties,
+    Outcome,
+    Sample,
+    encode,
+    restamp,
+    topics,
+)
 from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import effects as fx
 from edgeadapt_device.core import events as ev
@@ -121,12 +131,12 @@ class Performer:
             case fx.StoreMessage(message):
                 self.reverts += isinstance(message, Outcome) and message.state == "reverted"
                 self._keep(message, 0)
-            case fx.Publish(sequence):
-                self._publish(sequence)
+            case fx.Publish():
+                self._publish(effect)
             case fx.Forget(sequences):
                 self._outbox.forget(sequences)
-            case fx.PublishNow(topic, payload, retain, qos):
-                self._link.publish(topic, payload, qos=qos, retain=retain)
+            case fx.PublishNow(topic, payload, retain, qos, properties):
+                self._link.publish(topic, payload, qos=qos, retain=retain, properties=properties)
             case fx.Subscribe(topic):
                 self._link.subscribe(topic)
             case fx.Unsubscribe(topic):
@@ -160,11 +170,16 @@ class Performer:
         if stored.dropped:
             self._events.append(ev.Dropped(stored.dropped))
 
-    def _publish(self, sequence: int) -> None:
-        row = self._outbox.payload(sequence)
-        if row is not None:
-            kind, payload = row
-            self._link.publish(topics.up(self._fleet, self._device, kind), payload, qos=1, retain=False)
+    def _publish(self, effect: fx.Publish) -> None:
+        row = self._outbox.payload(effect.sequence)
+        if row is None:
+            return
+        kind, payload = row
+        if self._core.protocol != PROTOCOL_VERSION:
+            payload = restamp(payload, self._core.protocol)
+        properties = MessageProperties(expiry_s=effect.expiry_s) if effect.expiry_s else NO_PROPERTIES
+        topic = topics.up(self._fleet, self._device, kind)
+        self._link.publish(topic, payload, qos=1, retain=False, properties=properties)
 
 
 def _sample(effect: fx.StoreSample) -> Sample:

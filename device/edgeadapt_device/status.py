@@ -72,6 +72,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         broker: where the broker is.
         trouble: why there is no broker, "" when there is one or none is wanted.
         refusals: the last refused patches, with reasons.
+        protocol_trouble: why nothing can be sent to the cloud: it speaks other versions; "" when it does not.
         quarantined: messages that were not ours.
         updates: re-estimations of the norm statistics.
         rerouted: frames that were scored by another patch than the running one, as each looked itself.
@@ -132,6 +133,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     broker: str = ""
     trouble: str = ""
     refusals: tuple[str, ...] = ()
+    protocol_trouble: str = ""
     quarantined: int = 0
     updates: int = 0
     rerouted: int = 0

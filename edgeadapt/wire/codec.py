@@ -19,8 +19,10 @@ _ANY_VERSION = (-(1 << 63), 1 << 64)
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 
 
-def encode(message: AnyMessage) -> bytes:
-    """Serialise a message to MessagePack."""
+def encode(message: AnyMessage, protocol: int | None = None) -> bytes:
+    """Serialise a message to MessagePack, as one of version `protocol` (None: as it says itself)."""
+    if protocol is not None and protocol != message.protocol:
+        message = msgspec.structs.replace(message, protocol=protocol)
     return msgspec.msgpack.encode(message)
 
 
@@ -32,7 +34,7 @@ def restamp(data: bytes, protocol: int) -> bytes:
     message = decode(data, speaks=_ANY_VERSION)
     if message.protocol == protocol or isinstance(message, (Status, ServerStatus)):
         return data
-    return encode(msgspec.structs.replace(message, protocol=protocol))
+    return encode(message, protocol)
 
 
 def decode(

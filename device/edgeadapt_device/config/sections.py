@@ -44,6 +44,9 @@ class MqttSection(Section, frozen=True):
     keepalive_s: int = 30
     # How long the broker keeps this device's session while it is away.
     session_expiry_s: int = 7 * 24 * 3600
+    # A connection that is back within so many seconds was never lost, as far as the cloud is told; 0: it is
+    # told at once. A broker that cannot wait tells it at once, too.
+    will_delay_s: int = 5
     # User name, if the broker asks for one.
     username: str = ""
     # File that holds the password on its first line.

@@ -20,7 +20,7 @@ from edgeadapt.clock import Instant
 from edgeadapt.patch import TrustedKeys
 from edgeadapt.scoring import softmax_and_entropy
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import Metric, Status, encode, topics
+from edgeadapt.wire import SPEAKS, Metric, Status, Versions, encode, topics
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.adapt.adaptation import Adaptation
@@ -65,6 +65,7 @@ class DeviceCore:
         envelopes: Mapping[str, bytes] | None = None,
         pending: tuple[PendingRow, ...] = (),
         failed_starts: int = 0,
+        speaks: Versions = SPEAKS,
     ) -> None:
         """Go on from `state` (and the envelopes it names), or start fresh.
 
@@ -72,6 +73,7 @@ class DeviceCore:
             outbox: id of the outbox file; acknowledgements for another one are ignored.
             pending: rows that an earlier process left in the outbox.
             failed_starts: starts in a row that did not come to score frames, as it was made durable.
+            speaks: the lowest and the highest version of the protocol to speak.
         """
         self._bundle, self._config, self._rng = bundle, config, rng
         self._failed_starts = failed_starts
@@ -91,7 +93,9 @@ class DeviceCore:
             outbox=outbox,
             pending=pending,
         )
-        self._downlink = Downlink(bundle, config, trusted, self.adaptation, self._uploads, restored.told)
+        self._downlink = Downlink(
+            bundle, config, trusted, self.adaptation, self._uploads, restored.told, speaks
+        )
         self._frames, self._last_index = 0, restored.frames
         self._latency_ms = 0.0
         self._outputs, self._steps = OutputWatch(), ClockSteps()
@@ -158,13 +162,15 @@ class DeviceCore:
         step_s = self._steps.step_s(now)
         effects = self._downlink.judge_again(step_s, now) if step_s else []
         effects += self._dispatch(event, now)
-        effects += self._uploads.send(now)
+        if self._downlink.accord.protocol is not None:
+            effects += self._uploads.send(now)
         if not self.adaptation.patches.must_commit:
             return effects
-        # A build may end the process: what it is for must be durable before it begins.
-        builds = [effect for effect in effects if isinstance(effect, BuildGeneration)]
-        others = [effect for effect in effects if not isinstance(effect, BuildGeneration)]
-        return [*others, self.commit(), *builds]
+        # A build may end the process: what it is for must be durable before it begins. So must be what the
+        # device says that it did.
+        after = [effect for effect in effects if isinstance(effect, (BuildGeneration, PublishNow))]
+        before = [effect for effect in effects if not isinstance(effect, (BuildGeneration, PublishNow))]
+        return [*before, self.commit(), *after]
 
     def _dispatch(self, event: ev.Event, now: Instant) -> list[Effect]:
         match event:
@@ -179,8 +185,8 @@ class DeviceCore:
             case ev.Disconnected():
                 self._uploads.delivery.disconnect(now)
                 return []
-            case ev.Received(topic, payload):
-                return self._downlink.receive(topic, payload, now)
+            case ev.Received():
+                return self._downlink.receive(event, now)
             case ev.Stored():
                 self._uploads.stored(event)
                 return []
@@ -256,7 +262,11 @@ class DeviceCore:
     def _on_connected(self, max_packet_bytes: int, now: Instant) -> list[Effect]:
         self._uploads.delivery.connect(max_packet_bytes, now)
         birth = Status(
-            epoch=self.epoch, online=True, bundle=self._bundle.digest, generation=self._generation()
+            epoch=self.epoch,
+            online=True,
+            bundle=self._bundle.digest,
+            generation=self._generation(),
+            speaks=self.speaks,
         )
         topic = topics.up(self._config.device.fleet, self._config.device.name, "status")
         return [*self._downlink.subscriptions(), PublishNow(topic, encode(birth), True, 1)]
@@ -267,7 +277,7 @@ class DeviceCore:
         effects = self.adaptation.judge_trial(now)
         if self._metric_due_s is not None and now.mono_s >= self._metric_due_s:
             self._metric_due_s = now.mono_s + self._config.output.metric_every_s
-            if self._uploads.delivery.connected:
+            if self._uploads.delivery.connected and self._downlink.accord.protocol is not None:
                 effects.append(self._metric(now))
         if self._commit_due_s is not None and now.mono_s >= self._commit_due_s:
             self._commit_due_s = now.mono_s + self._config.output.commit_every_s
@@ -277,8 +287,9 @@ class DeviceCore:
     def next_deadline(self) -> float | None:
         """Monotonic second at which a Tick is due, or None."""
         trial = self.adaptation.patches.trial
+        sends = self._downlink.accord.protocol is not None
         due = [
-            self._uploads.delivery.next_deadline(),
+            self._uploads.delivery.next_deadline() if sends else None,
             self._metric_due_s,
             self._commit_due_s,
             trial.deadline_mono_s if trial.watched else None,
@@ -299,7 +310,18 @@ class DeviceCore:
             generation=view.generation,
         )
         topic = topics.up(self._config.device.fleet, self._config.device.name, "metric")
-        return PublishNow(topic, encode(message), False, 0)
+        return PublishNow(topic, encode(message, self.protocol), False, 0)
+
+    @property
+    def speaks(self) -> Versions:
+        """The lowest and the highest version of the protocol that this device speaks."""
+        return self._downlink.accord.speaks
+
+    @property
+    def protocol(self) -> int:
+        """The version to send in; without one in common with the cloud, nothing but the status is sent."""
+        accord = self._downlink.accord
+        return accord.speaks[0] if accord.protocol is None else accord.protocol
 
     def stop(self) -> list[Effect]:
         """Last effects of a process that ends on purpose: leave a trial without a verdict, and commit.
@@ -347,4 +369,5 @@ class DeviceCore:
             warm_sessions=len(adaptation.routes.warm),
             latency_ms=self._latency_ms,
             output_trouble=self._outputs.trouble,
+            protocol_trouble=self._downlink.accord.trouble,
         )

@@ -130,6 +130,7 @@ def _told(state: DeviceState, adaptation: Adaptation) -> Told:
         blocked=tuple(adaptation.patches.blocked),
         budget_bytes_per_hour=state.budget_bytes_per_hour,
         commands=state.commands,
+        cloud_speaks=state.cloud_speaks,
     )
 
 
@@ -214,6 +215,7 @@ def snapshot(
         budget_bytes_per_hour=told.budget_bytes_per_hour,
         budget=budget,
         commands=told.commands,
+        cloud_speaks=told.cloud_speaks,
     )
     return state, {entry.patch.digest: entry.envelope for entry in entries}
 

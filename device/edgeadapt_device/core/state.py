@@ -53,7 +53,8 @@ class DeviceState(_Record, frozen=True):
     `patch` is the digest of the running patch ("" for the base); `mean` and `var` [P] are its
     statistics; `reference` [S] is the running segment's signature, with `reference_frames` behind it;
     `blocked` are digests of patches and names of their values (a state of an older device has no names);
-    `commands` are the ids of the last orders that were obeyed.
+    `commands` are the ids of the last orders that were obeyed; `cloud_speaks` the lowest and the highest
+    version of the protocol that the cloud said it speaks.
     """
 
     bundle: str
@@ -73,4 +74,5 @@ class DeviceState(_Record, frozen=True):
     budget_bytes_per_hour: int | None = None
     budget: BudgetRecord | None = None
     commands: tuple[str, ...] = ()
+    cloud_speaks: tuple[int, int] | None = None
     format: int = STATE_FORMAT

@@ -48,3 +48,4 @@ class CoreView:
     warm_sessions: int
     latency_ms: float
     output_trouble: str
+    protocol_trouble: str

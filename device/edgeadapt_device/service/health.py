@@ -96,6 +96,8 @@ def _faults(status: DeviceStatus) -> tuple[str, ...]:
         reasons.append(status.bundle_trouble)
     if status.trouble and not status.connected:
         reasons.append(status.trouble)
+    if status.protocol_trouble:
+        reasons.append(status.protocol_trouble)
     if status.recovered:
         reasons.append(f"the base runs in place of what ran before: {status.recovered}")
     if status.output_trouble:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import pytest
 
 from edgeadapt.errors import ConfigError, TransportError
+from edgeadapt.wire import MessageProperties
 from edgeadapt_device.config import MqttSection
 from edgeadapt_device.core.events import Connected, Disconnected, Received
 from edgeadapt_device.io.link.mqtt import MAX_PACKET_BYTES, LinkEvent, MqttLink
@@ -29,10 +30,10 @@ CONNACK = bytes((0x20, 3, 0, 0, 0))
 class Side:
     """A link and what arrived on it."""
 
-    def __init__(self, port: int, device: str) -> None:
+    def __init__(self, port: int, device: str, will_delay_s: int = 0) -> None:
         self.events: queue.SimpleQueue[LinkEvent] = queue.SimpleQueue()
         self.told: list[str] = []
-        config = MqttSection(port=port, reconnect_max_s=1)
+        config = MqttSection(port=port, reconnect_max_s=1, will_delay_s=will_delay_s)
         self.link = MqttLink(
             config,
             fleet="f",
@@ -118,6 +119,46 @@ def test_a_broken_connection_makes_the_broker_publish_the_will(
     # Nobody says goodbye for a connection that breaks.
     _break(first)
     assert other.wait(Received) == Received("test/one/status", b"dead")
+
+
+@pytest.mark.integration
+def test_who_is_back_within_the_wills_delay_never_died(
+    broker: Broker, connect: Callable[[str], Side]
+) -> None:
+    if broker.kind != "mosquitto":
+        pytest.skip("the embedded broker does not wait")
+    other = connect("other")
+    other.link.subscribe("test/one/status")
+    patient = Side(broker.port, "one", will_delay_s=60)
+    patient.wait(Connected)
+    _break(patient)
+    patient.wait(Disconnected)
+    patient.wait(Connected)
+    patient.link.publish("test/one/status", b"alive", 1, True)
+    assert other.wait(Received) == Received("test/one/status", b"alive")
+    patient.link.close(None)
+
+
+@pytest.mark.integration
+def test_what_travels_beside_a_message_arrives(connect: Callable[[str], Side]) -> None:
+    one, two = connect("one"), connect("two")
+    two.link.subscribe("test/down")
+    two.link.publish("test/down", b"self", 1, False)
+    assert two.wait(Received).response_topic == ""
+    asked = MessageProperties(response_topic="test/answers", correlation=b"\x00\xff")
+    one.link.publish("test/down", b"order", 1, False, asked)
+    assert two.wait(Received) == Received("test/down", b"order", "test/answers", b"\x00\xff")
+
+
+@pytest.mark.integration
+def test_a_broker_lets_go_of_what_has_expired(connect: Callable[[str], Side]) -> None:
+    one, two = connect("one"), connect("two")
+    for topic, expiry_s in (("test/short", 1), ("test/long", 600)):
+        one.link.publish(topic, b"kept", 1, True, MessageProperties(expiry_s=expiry_s))
+    time.sleep(2.5)
+    for topic in ("test/short", "test/long"):
+        two.link.subscribe(topic)
+    assert two.wait(Received).topic == "test/long"
 
 
 def _break(side: Side) -> None:

@@ -18,7 +18,7 @@ from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import BundleError, Refusal, TrustError, WireError
 from edgeadapt.patch import Patch, TrustedKeys, check_fit, check_fresh, open_envelope
-from edgeadapt.wire import Ack, Assign, Command, decode, topics
+from edgeadapt.wire import SPEAKS, Ack, Assign, Command, ServerStatus, Versions, decode, topics
 from edgeadapt_device.config import EngineSection
 from edgeadapt_device.core.adapt.domains import PatchBank
 from edgeadapt_device.core.downlink.told import Told
@@ -54,7 +54,7 @@ class Accepted:
     envelope: bytes
 
 
-Incoming = Accepted | Refused | Ack | Assign | Command
+Incoming = Accepted | Refused | Ack | Assign | Command | ServerStatus
 
 
 class Intake:
@@ -68,8 +68,10 @@ class Intake:
         device: str,
         bank: PatchBank,
         artifact: Artifact | None = None,
+        speaks: Versions = SPEAKS,
     ) -> None:
         """`artifact` is the one that runs here; None when it is none of the bundle's own."""
+        self._speaks = speaks
         self._bundle, self._artifact = bundle, artifact
         self._trusted = trusted
         self._fleet = fleet
@@ -101,11 +103,13 @@ class Intake:
             if where.fleet != self._fleet:
                 raise WireError(f"a patch of fleet {where.fleet!r}")
             return self._patch(where.cohort, payload, now) if payload else None
+        if isinstance(where, topics.CloudTopic):
+            return self._server(where, payload)
         if (where.fleet, where.device, where.direction) != (self._fleet, self._device, "down"):
             raise WireError(f"not for this device: {topic[:128]!r}")
         if not payload:
             return None
-        message = decode(payload)
+        message = decode(payload, speaks=self._speaks)
         match where.kind, message:
             case "ack", Ack() as ack:
                 return ack
@@ -116,6 +120,15 @@ class Intake:
             case "command", Command() as command:
                 return command
         raise WireError(f"a {type(message).__name__} on {where.kind}")
+
+    def _server(self, where: topics.CloudTopic, payload: bytes) -> ServerStatus | None:
+        if where.fleet != self._fleet or where.name:
+            raise WireError(
+                f"not for this device: from the cloud of {where.fleet!r} to {where.name!r}"
+            )
+        message = decode(payload, ServerStatus) if payload else None
+        assert message is None or isinstance(message, ServerStatus)
+        return message
 
     def _patch(self, cohort: str, payload: bytes, now: Instant) -> Accepted | Refused | None:
         digest = sha256_hex(payload)

@@ -13,10 +13,12 @@ from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.errors import WireError
 from edgeadapt.patch import TrustedKeys
-from edgeadapt.wire import Ack, Assign, Command, topics
+from edgeadapt.wire import SPEAKS, Ack, Assign, Command, ServerStatus, Versions, topics
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core.adapt import outcomes
 from edgeadapt_device.core.adapt.adaptation import Adaptation
+from edgeadapt_device.core.downlink.accord import Accord
+from edgeadapt_device.core.downlink.commands import Commands
 from edgeadapt_device.core.downlink.intake import (
     REMEMBERED,
     UNAUTHENTICATED,
@@ -25,8 +27,9 @@ from edgeadapt_device.core.downlink.intake import (
     Refused,
     artifact_that_runs,
 )
-from edgeadapt_device.core.downlink.told import REMEMBERED_COMMANDS, Told
+from edgeadapt_device.core.downlink.told import Told
 from edgeadapt_device.core.effects import Effect, Log, StoreMessage, Subscribe, Unsubscribe
+from edgeadapt_device.core.events import Received
 from edgeadapt_device.core.state import Assignment
 from edgeadapt_device.core.throttle import Throttle, and_more
 from edgeadapt_device.core.uplink.uploads import Uploads
@@ -34,7 +37,6 @@ from edgeadapt_device.core.uplink.uploads import Uploads
 _QUARANTINE_LOG_S = 10.0
 _STRANGER_REPORT_S = 60.0
 _MAX_TOPICS = 256
-_MAX_COMMAND_ID = 128
 
 
 class Downlink:
@@ -44,6 +46,7 @@ class Downlink:
         bytes_down: topics and payloads received since start.
         quarantined: messages that were not ours.
         refusals: the last refused patches, in words.
+        accord: which version of the protocol is spoken.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Downlink:
         adaptation: Adaptation,
         uploads: Uploads,
         told: Told,
+        speaks: Versions = SPEAKS,
     ) -> None:
         """Go on with what an earlier process was `told`."""
         self._bundle, self._fleet = bundle, config.device.fleet
@@ -66,10 +70,12 @@ class Downlink:
             self._device,
             adaptation.patches.bank,
             artifact_that_runs(bundle, config.engine),
+            speaks,
         )
         self._intake.restore(told)
         self._rate = told.budget_bytes_per_hour
-        self._commands: deque[str] = deque(told.commands, maxlen=REMEMBERED_COMMANDS)
+        self._commands = Commands(self._fleet, self._device, adaptation, told.commands)
+        self.accord = Accord(speaks, told.cloud_speaks)
         self._quarantine_log = Throttle(_QUARANTINE_LOG_S)
         self._strangers: OrderedDict[str, Throttle] = OrderedDict()
         self.bytes_down = self.quarantined = 0
@@ -85,13 +91,14 @@ class Downlink:
             assignments=self._intake.assignments(),
             blocked=self._intake.blocked(),
             budget_bytes_per_hour=self._rate,
-            commands=tuple(self._commands),
+            commands=self._commands.obeyed,
+            cloud_speaks=self.accord.cloud,
         )
 
     def subscriptions(self) -> list[Effect]:
         """Everything to listen to, after a connection was made."""
         own = [topics.down(self._fleet, self._device, kind) for kind in topics.DOWN_KINDS]
-        return [Subscribe(topic) for topic in (*own, *self._patch_topics())]
+        return [Subscribe(topic) for topic in (topics.cloud_status(self._fleet), *own, *self._patch_topics())]
 
     def _patch_topics(self) -> dict[str, None]:
         """Topics of all remembered cohorts, in order."""
@@ -118,11 +125,11 @@ class Downlink:
         entry = self._adaptation.patches.bank.get(cohort)
         return self._adaptation.patches.take(entry, now) if entry is not None else []
 
-    def receive(self, topic: str, payload: bytes, now: Instant) -> list[Effect]:
+    def receive(self, event: Received, now: Instant) -> list[Effect]:
         """Follow one message."""
-        self.bytes_down += len(topic) + len(payload)
+        self.bytes_down += len(event.topic) + len(event.payload)
         try:
-            message = self._intake.receive(topic, payload, now)
+            message = self._intake.receive(event.topic, event.payload, now)
         except WireError as error:
             self.quarantined += 1
             held = self._quarantine_log.admit(now)
@@ -137,7 +144,9 @@ class Downlink:
             case Assign():
                 return self._on_assign(message, now)
             case Command():
-                return self._on_command(message)
+                return self._commands.receive(message, event, self.accord.protocol)
+            case ServerStatus():
+                return self._on_server(message)
             case None:
                 return []
 
@@ -193,16 +202,12 @@ class Downlink:
             *(Subscribe(topic) for topic in self._topics(assign.cohort, canary)),
         ]
 
-    def _on_command(self, command: Command) -> list[Effect]:
-        """Obey an order once: brokers deliver more than once, and sessions outlive restarts."""
-        order = command.id[:_MAX_COMMAND_ID]
-        if order in self._commands:
+    def _on_server(self, status: ServerStatus) -> list[Effect]:
+        could = self.accord.protocol
+        if not self.accord.hear(status):
             return []
-        self._commands.append(order)
         self._adaptation.patches.must_commit = True
-        if command.action == "report":
-            return [StoreMessage(self._adaptation.report())]
-        return [
-            *self._adaptation.patches.to_base("rolled back by command"),
-            Log("rolled back to the base by command"),
-        ]
+        if self.accord.trouble:
+            return [Log(self.accord.trouble)]
+        again = f"protocol {self.accord.protocol} is spoken with the cloud again"
+        return [Log(again)] if could is None else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgeadapt.wire import Versions
 from edgeadapt_device.core.state import Assignment
 
 REMEMBERED_COMMANDS = 64
@@ -20,6 +21,7 @@ class Told:
         blocked: digests of patches that must not run here, and names of their values, oldest first.
         budget_bytes_per_hour: the rate that the cloud has set, or None.
         commands: ids of the last orders that were obeyed.
+        cloud_speaks: the lowest and the highest version of the protocol that the cloud speaks, or None.
     """
 
     serials: Mapping[str, int] = field(default_factory=dict)
@@ -27,3 +29,4 @@ class Told:
     blocked: tuple[str, ...] = ()
     budget_bytes_per_hour: int | None = None
     commands: tuple[str, ...] = ()
+    cloud_speaks: Versions | None = None

@@ -159,7 +159,7 @@ class Delivery:
             while len(lane.out) < lane.slots and (entry := self._next(lane, now, budget)) is not None:
                 if self._fits(entry):
                     self._send(entry, now)
-                    publish.append(Publish(entry.row.sequence))
+                    publish.append(Publish(entry.row.sequence, self._expiry_s(entry.row.kind)))
                 else:
                     too_large.append(entry.row.sequence)
         return Sending(tuple(publish), tuple(too_large), tuple(ignored))
@@ -208,6 +208,12 @@ class Delivery:
 
     def _fits(self, entry: _Row) -> bool:
         return not self.max_packet_bytes or entry.row.size_bytes + _PACKET_BYTES <= self.max_packet_bytes
+
+    def _expiry_s(self, kind: str) -> int:
+        """How long a broker that cannot hand a message on keeps it; the row is sent again all the same."""
+        if kind == "sample":
+            return self._config.sample_expiry_s
+        return self._config.descriptor_expiry_s if kind == "descriptor" else 0
 
     def _send(self, entry: _Row, now: Instant) -> None:
         pause_s = min(self._config.resend_s * 2.0**entry.attempts, self._config.resend_max_s)

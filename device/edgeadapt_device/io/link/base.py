@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from edgeadapt.wire import NO_PROPERTIES, MessageProperties
+
 
 class Link(Protocol):
     """Sends and listens; what cannot be sent now is lost, and the outbox gives it again."""
@@ -26,7 +28,15 @@ class Link(Protocol):
         """Why there is no connection; "" while there is one, or none is wanted."""
         ...
 
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        properties: MessageProperties = NO_PROPERTIES,
+    ) -> None:
         """Send without waiting; raises TransportError when that cannot be tried."""
 
     def subscribe(self, topic: str) -> None:
@@ -43,7 +53,15 @@ class NoLink:
     where = ""
     trouble = ""
 
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        properties: MessageProperties = NO_PROPERTIES,
+    ) -> None:
         """Nobody listens."""
 
     def subscribe(self, topic: str) -> None:

@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from edgeadapt.errors import EdgeAdaptError
+from edgeadapt.wire import NO_PROPERTIES, MessageProperties
 from edgeadapt_device.config import MqttSection
 from edgeadapt_device.core.events import Connected, Disconnected
 from edgeadapt_device.io.link import discovery
@@ -102,11 +103,18 @@ class FoundLink(threading.Thread):
         link = self._link
         return link.trouble if link is not None else self._looking
 
-    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+        properties: MessageProperties = NO_PROPERTIES,
+    ) -> None:
         """As `MqttLink`; without a broker the message is lost."""
         link = self._link
         if link is not None:
-            link.publish(topic, payload, qos, retain)
+            link.publish(topic, payload, qos, retain, properties)
 
     def subscribe(self, topic: str) -> None:
         """As `MqttLink`."""

@@ -25,6 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeadapt.errors import ConfigError, TransportError
+from edgeadapt.wire import NO_PROPERTIES, MessageProperties
 from edgeadapt.wire.topics import check_name
 from edgeadapt_device.config import MqttSection
 from edgeadapt_device.core.events import Connected, Disconnected, Received
@@ -94,7 +95,9 @@ class MqttLink:
         self._client.max_inflight_messages_set(MAX_INFLIGHT)
         self._client.max_queued_messages_set(MAX_QUEUED)
         self._client.reconnect_delay_set(1, max(1, config.reconnect_max_s))
-        self._client.will_set(will_topic, will_payload, qos=1, retain=True)
+        self._client.will_set(
+            will_topic, will_payload, qos=1, retain=True, properties=_will_properties(config.will_delay_s)
+        )
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
@@ -102,13 +105,22 @@ class MqttLink:
         self._secure(config)
         self._start(config)
 
-    def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: bool,
+        properties: MessageProperties = NO_PROPERTIES,
+    ) -> None:
         """Hand a message to the client; raises TransportError when it cannot take it.
 
         Without a connection the message is lost: whoever wants it sent gives it again on Connected.
         """
         try:
-            info = self._client.publish(topic, payload, qos=qos, retain=retain)
+            info = self._client.publish(
+                topic, payload, qos=qos, retain=retain, properties=_packed(properties)
+            )
         except ValueError as error:
             raise TransportError(f"{topic} could not be sent: {error}") from error
         if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
@@ -217,7 +229,40 @@ class MqttLink:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "(no text)"
-        self._inbox(Received(topic, bytes(message.payload)))
+        found = message.properties
+        wanted = getattr(found, "ResponseTopic", "")
+        correlation = getattr(found, "CorrelationData", b"")
+        self._inbox(
+            Received(
+                topic,
+                bytes(message.payload),
+                wanted if isinstance(wanted, str) else "",
+                bytes(correlation) if isinstance(correlation, bytes) else b"",
+            )
+        )
+
+
+def _packed(properties: MessageProperties) -> Properties | None:
+    """In the client's form."""
+    if properties == NO_PROPERTIES:
+        return None
+    packed = _properties(PacketTypes.PUBLISH)
+    if properties.expiry_s:
+        packed.MessageExpiryInterval = properties.expiry_s
+    if properties.response_topic:
+        packed.ResponseTopic = properties.response_topic
+    if properties.correlation:
+        packed.CorrelationData = properties.correlation
+    return packed
+
+
+def _will_properties(delay_s: int) -> Properties | None:
+    """A device that comes back within the delay never died (MQTT 5.0, 3.1.3.2.2)."""
+    if not delay_s:
+        return None
+    packed = _properties(PacketTypes.WILLMESSAGE)
+    packed.WillDelayInterval = delay_s
+    return packed
 
 
 def password(config: MqttSection) -> str | None:

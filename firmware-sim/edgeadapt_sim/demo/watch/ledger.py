@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgeadapt.errors import WireError
 from edgeadapt.wire import Assign, Outcome, decode
-from edgeadapt.wire.topics import PatchTopic, patch, split
+from edgeadapt.wire.topics import CloudTopic, PatchTopic, patch, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Ledger:
             if isinstance(where, PatchTopic):
                 self._patch(topic, size)
                 return None
+            if isinstance(where, CloudTopic):
+                return None  # the service's status, which no device's bytes depend on
             if where.direction == "up":
                 self.bytes_up[where.device] += size
             else:

@@ -243,7 +243,9 @@ def test_a_resend_larger_than_the_bucket_still_goes_out(tiny: Bundle) -> None:
     budget, row = Budget(BudgetSection(bytes_per_hour=3_600_000, burst_bytes=5_000)), 20_000
     delivery = Delivery(DeliverySection(), np.random.default_rng(1), (PendingRow(1, "sample", row),))
     delivery.connect(0, Instant(0.0, 0.0))
-    assert delivery.pump(Instant(0.0, 0.0), budget).publish == (Publish(1),)
+    assert delivery.pump(Instant(0.0, 0.0), budget).publish == (
+        Publish(1, DeliverySection().sample_expiry_s),
+    )
     assert budget.left_bytes(Instant(0.0, 0.0)) == 5_000 - row - OVERHEAD_BYTES
 
 
