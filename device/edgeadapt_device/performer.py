@@ -19,6 +19,8 @@ from edgeadapt.wire import (
     MAX_MESSAGE_BYTES,
     NO_PROPERTIES,
     PROTOCOL_VERSION,
+    DescriptorItem,
+    Descriptors,
     MessageProperties,
     Outcome,
     Sample,
@@ -29,7 +31,9 @@ from edgeadapt.wire import (
 from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import effects as fx
 from edgeadapt_device.core import events as ev
+from edgeadapt_device.core.events import Image
 from edgeadapt_device.core.state import DeviceState
+from edgeadapt_device.core.uplink.rows import Waiting
 from edgeadapt_device.io.engines import Session
 from edgeadapt_device.io.link import Link
 from edgeadapt_device.io.outbox import Outbox, Storable, kind_of
@@ -117,6 +121,8 @@ class Performer:
         match effect:
             case fx.Predicted():
                 self._on_predicted(effect)
+            case fx.ScoreAgain(token, image):
+                self._events.append(self._score_again(token, image))
             case fx.BuildGeneration(token, values):
                 self.swaps.build()
                 self._build(token, values)
@@ -127,7 +133,8 @@ class Performer:
                 if (session := self.sessions.pop(token, None)) is not None:
                     self._retire(session)
             case fx.StoreSample():
-                self._keep(_sample(effect), effect.price_bytes)
+                sample = _sample(effect)
+                self._keep(sample, effect.price_bytes, self._waiting(effect, sample))
             case fx.StoreMessage(message):
                 self.reverts += isinstance(message, Outcome) and message.state == "reverted"
                 self._keep(message, 0)
@@ -135,6 +142,8 @@ class Performer:
                 self._publish(effect)
             case fx.Forget(sequences):
                 self._outbox.forget(sequences)
+            case fx.FreeHeld(sequences):
+                self._outbox.free(sequences)
             case fx.PublishNow(topic, payload, retain, qos, properties):
                 self._link.publish(topic, payload, qos=qos, retain=retain, properties=properties)
             case fx.Subscribe(topic):
@@ -150,7 +159,36 @@ class Performer:
             case fx.Log(text):
                 self._on_log(text)
 
-    def _keep(self, message: Storable, price_bytes: int) -> None:
+    def _score_again(self, token: int, image: Image) -> ev.Rescored:
+        session = self.sessions.get(token)
+        if session is None:
+            return ev.Rescored(token)
+        try:
+            scores = session.run(image[None], probe=False)
+        except TransportError:
+            # Nothing hangs on it; a runtime that refuses is told of when it refuses a frame.
+            return ev.Rescored(token)
+        return ev.Rescored(token, scores.logits[0], scores.embedding[0])
+
+    def _waiting(self, effect: fx.StoreSample, sample: Sample) -> Waiting | None:
+        """What a sample that is to be held waits with; None for one that is sent at once."""
+        vector = self._core.asking.vector(sample.lane, effect.descriptor, len(sample.data))
+        if vector is None:
+            return None
+        item = DescriptorItem(
+            sample=0,
+            lane=sample.lane,
+            verdict=sample.verdict,
+            predicted=sample.predicted,
+            entropy=sample.entropy,
+            p_value=sample.p_value,
+            size_bytes=0,
+            members=effect.members,
+            vector=vector,
+        )
+        return Waiting(item, sample.segment, sample.generation)
+
+    def _keep(self, message: Storable, price_bytes: int, waiting: Waiting | None = None) -> None:
         kind, size_bytes = kind_of(message), len(encode(message)) + _ROW_BYTES
         if size_bytes > MAX_MESSAGE_BYTES:
             self.too_large += 1
@@ -158,7 +196,7 @@ class Performer:
             return
         before = self._outbox.outbox_id
         try:
-            stored = self._outbox.store(message)
+            stored = self._outbox.store(message, waiting=waiting)
         except TransportError:
             self._events.append(ev.NotStored(kind, size_bytes, price_bytes, False))
             raise
@@ -166,7 +204,10 @@ class Performer:
             # The disk has refused, and what it holds waits there until it can be written again.
             self.storage_errors += 1
             self._events.append(ev.OutboxChanged(self._outbox.outbox_id, ()))
-        self._events.append(ev.Stored(stored.sequence, kind, stored.size_bytes, price_bytes))
+        lane = message.lane if isinstance(message, Sample) else ""
+        about = tuple(item.sample for item in message.items) if isinstance(message, Descriptors) else ()
+        event = ev.Stored(stored.sequence, kind, stored.size_bytes, price_bytes, lane, stored.waiting, about)
+        self._events.append(event)
         if stored.dropped:
             self._events.append(ev.Dropped(stored.dropped))
 

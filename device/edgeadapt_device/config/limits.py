@@ -76,6 +76,12 @@ LIMITS: dict[str, Limit] = {
     "flagging.reservoir_bytes": Limit(1, _BYTES),
     # The largest distance that two directions can have is 2.
     "flagging.min_novelty": Limit(0.0, 2.0),
+    # At 0 nothing is strange; above a half most of what is known would be.
+    "flagging.alpha": Limit(0.0, 0.5),
+    "flagging.verdict_frames": Limit(8, 100_000),
+    "flagging.suspects": Limit(0, 100_000),
+    "flagging.suspect_bytes": Limit(0, _BYTES),
+    "flagging.clusters": Limit(0, 1000),
     "flagging.entropy_low": _SHARE,
     "flagging.entropy_high": _SHARE,
     "flagging.redundancy_margin": _SHARE,

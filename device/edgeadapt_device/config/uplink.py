@@ -15,6 +15,18 @@ class FlaggingSection(Section, frozen=True):
 
     # False uploads no frame.
     enabled: bool = True
+    # Scorers that decide what is strange; empty: all that the bundle brings for single frames.
+    scorers: tuple[str, ...] = ()
+    # A frame is strange when fewer than this share of known frames are as strange (its p-value).
+    alpha: float = 0.05
+    # Frames of a window that gets a verdict of its own.
+    verdict_frames: int = 64
+    # Frames that were strange before the model had adapted, kept in memory to be scored again ...
+    suspects: int = 64
+    # ... and the bytes that they may take; those in quarantine may take as many.
+    suspect_bytes: int = 8 << 20
+    # Kinds of strange things that are told apart in quarantine, with one question about each; 0: none.
+    clusters: int = 32
     # How the adapt lane chooses. "facility-location": the frames that stand best for all of a window and are
     # not like those sent before. "entropy-band": each frame for itself, at once, by the next three keys.
     policy: str = "facility-location"

@@ -35,7 +35,7 @@ from edgeadapt_device.core.effects import (
     PublishNow,
     StoreMessage,
 )
-from edgeadapt_device.core.flagging import Decider
+from edgeadapt_device.core.flagging.flagging import Flagging
 from edgeadapt_device.core.outputs import OutputWatch
 from edgeadapt_device.core.restore import restore, snapshot
 from edgeadapt_device.core.state import DeviceState
@@ -83,7 +83,7 @@ class DeviceCore:
         self._restored = restored
         self.epoch = restored.epoch
         self.adaptation: Adaptation = restored.adaptation
-        self._decider = Decider(bundle, config.flagging)
+        self.flagging = Flagging(bundle, config, self.adaptation, rng=rng, saved=restored.clusters)
         spec = bundle.manifest.input
         self._uploads = Uploads(
             config,
@@ -92,7 +92,9 @@ class DeviceCore:
             rng=rng,
             outbox=outbox,
             pending=pending,
+            bundle=bundle,
         )
+        self.asking = self._uploads.asking
         self._downlink = Downlink(
             bundle, config, trusted, self.adaptation, self._uploads, restored.told, speaks
         )
@@ -176,6 +178,8 @@ class DeviceCore:
         match event:
             case ev.FrameScored():
                 return self._on_frame(event, now)
+            case ev.Rescored():
+                return self.flagging.rescored(event)
             case ev.GenerationReady(token):
                 return self.adaptation.on_ready(token, now)
             case ev.GenerationFailed(token, reason):
@@ -183,17 +187,17 @@ class DeviceCore:
             case ev.Connected(max_packet_bytes):
                 return self._on_connected(max_packet_bytes, now)
             case ev.Disconnected():
-                self._uploads.delivery.disconnect(now)
+                self._uploads.disconnect(now)
                 return []
             case ev.Received():
                 return self._downlink.receive(event, now)
             case ev.Stored():
-                self._uploads.stored(event)
+                self._uploads.stored(event, now)
                 return []
             case ev.NotStored():
                 return self._uploads.not_stored(event, now)
-            case ev.Dropped(sequences):
-                return self._uploads.dropped(sequences)
+            case ev.Dropped(sequences, reason):
+                return self._uploads.dropped(sequences, reason, now)
             case ev.Rollback(reason):
                 return self.adaptation.patches.roll_back(reason)
             case ev.OutboxChanged(outbox, pending):
@@ -220,7 +224,7 @@ class DeviceCore:
         if adaptation.tracker.segment != segment:
             self._uploads.new_segment()
             segment = adaptation.tracker.segment
-        decision = self._decider.judge(event, uncertainty)
+        decision = self.flagging.judge(event, uncertainty)
         frame = Candidate(
             index=event.index,
             image=event.image,
@@ -248,7 +252,13 @@ class DeviceCore:
             bool(stores),
             decision.verdict,
         )
-        return [*effects, answer, *stores]
+        effects += [answer, *stores]
+        followed = self.flagging.follow(frame, now)
+        for question in followed.questions:
+            asked = self._uploads.offer(question, now)
+            self.flagging.quarantine.asked(question.cluster, now, taken=bool(asked))
+            effects += asked
+        return effects + followed.effects
 
     def _name(self, patch: str | None) -> str:
         """What a generation is called where people see it."""
@@ -260,7 +270,7 @@ class DeviceCore:
         return self._name(running.patch if running is not None else self.adaptation.switching.running.digest)
 
     def _on_connected(self, max_packet_bytes: int, now: Instant) -> list[Effect]:
-        self._uploads.delivery.connect(max_packet_bytes, now)
+        self._uploads.connect(max_packet_bytes, now)
         birth = Status(
             epoch=self.epoch,
             online=True,
@@ -289,7 +299,7 @@ class DeviceCore:
         trial = self.adaptation.patches.trial
         sends = self._downlink.accord.protocol is not None
         due = [
-            self._uploads.delivery.next_deadline() if sends else None,
+            self._uploads.next_deadline() if sends else None,
             self._metric_due_s,
             self._commit_due_s,
             trial.deadline_mono_s if trial.watched else None,
@@ -308,6 +318,7 @@ class DeviceCore:
             budget_left_bytes=view.budget_left_bytes,
             latency_ms=view.latency_ms,
             generation=view.generation,
+            verdicts=self.flagging.counts,
         )
         topic = topics.up(self._config.device.fleet, self._config.device.name, "metric")
         return PublishNow(topic, encode(message, self.protocol), False, 0)
@@ -341,6 +352,7 @@ class DeviceCore:
             self._uploads.budget.saved,
             self.epoch,
             self._last_index,
+            self.flagging.quarantine.records,
         )
         return CommitState(state, envelopes)
 

@@ -58,12 +58,21 @@ class Predicted(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreAgain:
+    """Run this generation once more, on one frame that it has not scored; answer Rescored."""
+
+    token: int
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSample:
     """Encode the frame and make it durable in the outbox; answer Stored or NotStored.
 
     `price_bytes` is what the budget paid for it; the answer brings it back. `frame` is its position in the
-    source, `descriptor` its embedding [D]. The rest is as in `edgeadapt.wire.Sample`. With `hold` the row is
-    not to be sent before the server wants it; it stands for `members` frames.
+    source, `descriptor` its embedding [D]. The rest is as in `edgeadapt.wire.Sample`. With `hold` the server
+    is to be asked whether it wants the sample, unless the configuration says never; it stands for `members`
+    frames.
     """
 
     image: Image
@@ -166,6 +175,7 @@ Effect = (
     | Activate
     | Release
     | Predicted
+    | ScoreAgain
     | StoreSample
     | StoreMessage
     | Publish

@@ -49,6 +49,15 @@ class FrameScored(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Rescored:
+    """Answer to ScoreAgain: [K] logits and [D] embedding, or None: its session is gone, or refuses."""
+
+    token: int
+    logits: FloatArray | None = None
+    embedding: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationReady:
     """The sessions of a generation are built and warm."""
 
@@ -142,6 +151,7 @@ class Tick:
 
 Event = (
     FrameScored
+    | Rescored
     | GenerationReady
     | GenerationFailed
     | Connected

@@ -26,7 +26,7 @@ from edgeadapt_device.core.adapt.domains import BankEntry, PatchBank
 from edgeadapt_device.core.adapt.running import Running, Statistics
 from edgeadapt_device.core.downlink.intake import artifact_that_runs, is_sound
 from edgeadapt_device.core.downlink.told import Told
-from edgeadapt_device.core.state import BankRecord, BudgetRecord, DeviceState, TrialRecord
+from edgeadapt_device.core.state import BankRecord, BudgetRecord, ClusterRecord, DeviceState, TrialRecord
 
 #: After so many starts in a row that did not come to score frames, what ran is not tried again.
 MOST_FAILED_STARTS = 3
@@ -49,6 +49,7 @@ class Restored:
     outcomes: tuple[Outcome, ...]
     notes: tuple[str, ...]
     recovered: str = ""
+    clusters: tuple[ClusterRecord, ...] = ()
 
 
 def restore(
@@ -102,6 +103,7 @@ def restore(
         tuple(reports),
         tuple(found),
         recovered,
+        state.clusters,
     )
 
 
@@ -180,7 +182,13 @@ def _vector(data: bytes, length: int) -> FloatArray | None:
 
 
 def snapshot(
-    bundle: Bundle, adaptation: Adaptation, told: Told, budget: BudgetRecord | None, epoch: int, frames: int
+    bundle: Bundle,
+    adaptation: Adaptation,
+    told: Told,
+    budget: BudgetRecord | None,
+    epoch: int,
+    frames: int,
+    clusters: tuple[ClusterRecord, ...] = (),
 ) -> tuple[DeviceState, dict[str, bytes]]:
     """The state to store, and the envelopes it names by digest."""
     running, trial = adaptation.patches.known_good, adaptation.patches.trial
@@ -216,6 +224,7 @@ def snapshot(
         budget=budget,
         commands=told.commands,
         cloud_speaks=told.cloud_speaks,
+        clusters=clusters,
     )
     return state, {entry.patch.digest: entry.envelope for entry in entries}
 

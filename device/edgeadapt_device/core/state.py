@@ -47,6 +47,16 @@ class BudgetRecord(_Record, frozen=True):
     wall_s: float
 
 
+class ClusterRecord(_Record, frozen=True):
+    """A cluster of what stays strange: its centre as a descriptor, and what was asked about it."""
+
+    number: int
+    centre: bytes
+    members: int
+    asked_members: int
+    asked_wall_s: float
+
+
 class DeviceState(_Record, frozen=True):
     """Everything the core needs to go on as the same generation.
 
@@ -75,4 +85,5 @@ class DeviceState(_Record, frozen=True):
     budget: BudgetRecord | None = None
     commands: tuple[str, ...] = ()
     cloud_speaks: tuple[int, int] | None = None
+    clusters: tuple[ClusterRecord, ...] = ()
     format: int = STATE_FORMAT

@@ -1,28 +1,143 @@
-"""From a scored frame to its verdict."""
+"""From what a model said about one frame to the frame's verdict.
+
+The bundle's scorers, or those of them that the configuration names, give scores; the knots of the patch that
+scored the frame, or of the bundle, turn each into a p-value; Cauchy combination turns those into one. A
+patch's thresholds belong to it: what it moves is usual under it. A bundle without scorers leaves the entropy.
+
+Each frame is judged by itself, so plain numbers are used where arrays of one value would take ten times as
+long. Not here: whether the model has adapted (`settled`), and what is done with a verdict.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from edgeadapt.bundle.bundle import Bundle
-from edgeadapt.scoring import entropy_bounds
+from edgeadapt.errors import ConfigError
+from edgeadapt.scoring import Outputs, entropy_bounds
+from edgeadapt.scoring.conformal import LARGEST, LEVELS, p_value
+from edgeadapt.scoring.suite import Suite
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Verdict
 from edgeadapt_device.config import FlaggingSection
-from edgeadapt_device.core.events import FrameScored
-from edgeadapt_device.core.flagging.decision import Decision
+from edgeadapt_device.core.flagging.decision import Decision, WindowVerdict
+
+# What no single frame of a device has: moments of frames that were not probed, a head of its own.
+_GIVEN = frozenset(("logits", "embedding", "head"))
+_SMALLEST = 1e-15
+_UNSURE = "the prediction is unsure"
+# Patches whose thresholds are kept ready.
+_MOST_READY = 8
+
+
+class Lists(NamedTuple):
+    """The knots of each scorer, and the score of each at which its p-value is the bound."""
+
+    knots: tuple[list[float], ...]
+    bounds: tuple[float, ...]
 
 
 class Decider:
-    """Judges every frame of one device."""
+    """Judges every frame of one device.
+
+    Attributes:
+        names: of the scorers that decide.
+    """
 
     def __init__(self, bundle: Bundle, config: FlaggingSection) -> None:
+        """With the scorers that the bundle brings; raises ConfigError when one is named that it has not."""
         self._low, self._high = entropy_bounds(
             len(bundle.manifest.classes), config.entropy_low, config.entropy_high
         )
+        self._alpha = config.alpha
+        suite = Suite.of(bundle.calibration)
+        able = [name for name, needs in zip(suite.names, suite.needs, strict=True) if needs <= _GIVEN]
+        for name in config.scorers:
+            if name not in able:
+                raise ConfigError(
+                    f"flagging.scorers: the bundle has no scorer {name!r} for single frames; it has: "
+                    f"{', '.join(able) or 'none'}. `edgeadapt model compile --scorers` fits others"
+                )
+        self.names: tuple[str, ...] = tuple(n for n in able if not config.scorers or n in config.scorers)
+        rows = [suite.names.index(name) for name in self.names]
+        self._scorers = tuple(suite.scorers[row] for row in rows)
+        self._base = self._lists(tuple(suite.base.lists[row] for row in rows))
+        self._ready: OrderedDict[str, Lists] = OrderedDict()
 
-    def judge(self, event: FrameScored, entropy: float) -> Decision:
-        """The verdict about one frame, with the entropy of its prediction in nats."""
-        if not math.isfinite(entropy):
-            return Decision("unreliable", reason="the outputs are not finite")
-        if self._low < entropy < self._high:
-            return Decision("informative", reason="the prediction is unsure")
-        return Decision("familiar")
+    def judge(
+        self,
+        logits: FloatArray,
+        embedding: FloatArray | None,
+        entropy: float,
+        *,
+        adapted: bool,
+        knots: Lists,
+        window: WindowVerdict | None = None,
+    ) -> Decision:
+        """The verdict about one frame.
+
+        Args:
+            logits: [K].
+            embedding: [D], or None.
+            entropy: of the prediction, in nats.
+            adapted: the model has adapted to the domain.
+            knots: of what scored the frame, as `knots` gives them.
+            window: the last one, to go with the verdict.
+        """
+        # One operation: a sum of float32 in double precision is finite when, and only when, all are.
+        if not math.isfinite(np.add.reduce(logits, dtype=np.float64)):
+            return Decision("unreliable", 0.0, reason="the outputs are not finite", window=window)
+        if not self._scorers:
+            unsure = self._low < entropy < self._high
+            verdict, reason = ("informative", _UNSURE) if unsure else ("familiar", "")
+            return Decision(verdict, adapted=adapted, reason=reason, window=window)
+        outputs = Outputs(logits[None], embedding[None] if embedding is not None else None)
+        scores = tuple([float(scorer.score(outputs)[0]) for scorer in self._scorers])
+        p_values = tuple(map(p_value, scores, knots.knots))
+        p = combined(p_values)
+        verdict, reason = self._verdict(p, entropy, adapted=adapted)
+        return Decision(verdict, p, scores, p_values, knots.bounds, adapted, reason, window)
+
+    def _verdict(self, p: float, entropy: float, *, adapted: bool) -> tuple[Verdict, str]:
+        if p < self._alpha:
+            known = "the model has adapted" if adapted else "the model has not adapted to this domain yet"
+            reason = f"strange: of known frames {p:.2%} are as strange, fewer than {self._alpha:.2%}; {known}"
+            return "unknown" if adapted else "shifted", reason
+        return ("informative", f"known, but {_UNSURE}") if entropy > self._low else ("familiar", "")
+
+    def knots(self, patch: str, thresholds: Mapping[str, FloatArray]) -> Lists:
+        """The knots of each scorer under a patch (its digest; "" for the base), where it brings some.
+
+        Those of a patch are made ready once.
+        """
+        if not patch or not thresholds:
+            return self._base
+        ready = self._ready.get(patch)
+        if ready is None:
+            own = (thresholds.get(name) for name in self.names)
+            ready = self._lists(
+                tuple(
+                    base if found is None else found.tolist()
+                    for found, base in zip(own, self._base.knots, strict=True)
+                )
+            )
+            self._ready[patch] = ready
+            if len(self._ready) > _MOST_READY:
+                self._ready.popitem(last=False)
+        return ready
+
+    def _lists(self, knots: tuple[list[float], ...]) -> Lists:
+        return Lists(knots, tuple(float(np.interp(self._alpha, LEVELS, row)) for row in knots))
+
+
+def combined(p_values: Sequence[float]) -> float:
+    """One p-value, as `conformal.cauchy` combines them, for one frame; 1 of none."""
+    if not p_values:
+        return 1.0
+    total = sum(1.0 / math.tan(math.pi * min(max(p, _SMALLEST), LARGEST)) for p in p_values)
+    return math.atan2(1.0, total / len(p_values)) / math.pi

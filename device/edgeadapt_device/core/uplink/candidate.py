@@ -25,6 +25,8 @@ class Candidate(msgspec.Struct, frozen=True):
         captured_s: wall clock.
         at_home: the segment looks like the source, or the frame belongs to another domain's patch.
         early: the segment is young.
+        cluster: number of the quarantine cluster that it stands for, with so many `members`; 0 for a frame
+            as it comes. Such a question was offered before, as a frame.
     """
 
     index: int
@@ -39,3 +41,5 @@ class Candidate(msgspec.Struct, frozen=True):
     captured_s: float
     at_home: bool
     early: bool
+    cluster: int = 0
+    members: int = 1
