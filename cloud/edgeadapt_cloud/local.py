@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
+from edgeadapt.wire import SPEAKS, Versions
 from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import OutboundEffect, Publish, StartJob
@@ -38,14 +39,18 @@ class LocalCloud:
         store_dir: Path | None = None,
         *,
         now: Instant = _START,
+        speaks: Versions = SPEAKS,
     ) -> None:
-        """Start, from what `store_dir` holds if given, else in memory."""
+        """Start, from what `store_dir` holds if given, else in memory; `speaks` are protocol versions."""
         self._bundle = bundle
         self._adapter = adapter
         path = store_dir / DATABASE_NAME if store_dir is not None else None
         self.store = SqliteStore(path, quarantine_kept=config.cloud.quarantine_kept)
         self._blobs: Blobs = FolderBlobs(store_dir / "blobs") if store_dir is not None else MemoryBlobs()
-        self._performer = Performer(lambda: CloudCore(config, bundle, key), self.store, self._blobs, now)
+        epoch = self.store.begin_epoch(now.wall_s)
+        self._performer = Performer(
+            lambda: CloudCore(config, bundle, key, epoch=epoch, speaks=speaks), self.store, self._blobs, now
+        )
         self._outgoing: list[tuple[str, bytes, bool]] = []
 
     @property

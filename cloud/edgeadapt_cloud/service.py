@@ -23,6 +23,7 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.bundle.manifest import InputSpec
 from edgeadapt.clock import Instant
 from edgeadapt.errors import EdgeAdaptError, TransportError
+from edgeadapt.wire import ServerStatus, encode
 from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.core.core import CloudCore
 from edgeadapt_cloud.core.effects import Note, OutboundEffect, Publish, StartJob
@@ -93,6 +94,7 @@ class Service:
         self._now = now
         self._inbox: queue.Queue[Event] = queue.Queue(config.mqtt.inbox)
         self._worker: Worker | None = None
+        self._epoch = 0
 
     @property
     def at_work(self) -> bool:
@@ -109,7 +111,9 @@ class Service:
             store = SqliteStore(
                 self._state_dir / DATABASE_NAME, quarantine_kept=self._config.cloud.quarantine_kept
             )
-            link = MqttLink(self._config.mqtt, self._config.cloud.fleet, self._inbox)
+            self._epoch = store.begin_epoch(self._now().wall_s)
+            death = encode(ServerStatus(epoch=self._epoch, online=False))
+            link = MqttLink(self._config.mqtt, self._config.cloud.fleet, self._inbox, death)
             announcer = self._announce()
             try:
                 self._loop(store, link, stop)
@@ -144,7 +148,7 @@ class Service:
                     _log(effect)
 
     def _core(self) -> CloudCore:
-        return CloudCore(self._config, self._bundle, self._key)
+        return CloudCore(self._config, self._bundle, self._key, epoch=self._epoch)
 
     def _take(self, deadline_mono_s: float | None) -> list[Event]:
         """Wait for an event until the deadline, then take what else is there."""

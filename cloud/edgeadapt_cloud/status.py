@@ -22,6 +22,9 @@ def render(report: Report, console: Console | None = None) -> None:
         if table.row_count:
             out.print(table)
     _evidence(report, out)
+    for row in report.devices:
+        if row.trouble:
+            out.print(f"[yellow]{row.trouble}[/]")
     if report.quarantine:
         counts = ", ".join(f"{reason} {count}" for reason, count in report.quarantine.items())
         out.print(f"quarantined messages: {counts}")

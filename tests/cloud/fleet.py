@@ -35,7 +35,7 @@ from edgeadapt.wire import (
     encode,
     pack_vector,
 )
-from edgeadapt.wire.topics import DeviceTopic, PatchTopic, split, up
+from edgeadapt.wire.topics import CloudTopic, DeviceTopic, PatchTopic, split, up
 from edgeadapt_cloud.config import (
     BundleSection,
     CloudConfig,
@@ -208,6 +208,8 @@ def sent(cloud: LocalCloud) -> Sent:
             assert retain
             opened = open_envelope(payload, TRUSTED) if payload else None
             result.patches[where.cohort, where.channel] = opened
+            continue
+        if isinstance(where, CloudTopic):
             continue
         assert isinstance(where, DeviceTopic)
         message = decode(payload)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.errors import TrustError
+from edgeadapt.wire import SPEAKS, Reply, Versions
 from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.core.acks import AckBatcher
 from edgeadapt_cloud.core.effects import CommitMessage, Effect, ForgetCohort, Note, Quarantine, Save
@@ -31,6 +32,7 @@ from edgeadapt_cloud.core.events import (
     RollbackOrdered,
     Tick,
 )
+from edgeadapt_cloud.core.fleet.accords import Accords
 from edgeadapt_cloud.core.fleet.cohorts import Cohorts
 from edgeadapt_cloud.core.fleet.members import Members
 from edgeadapt_cloud.core.fleet.pool import Pool, SampleRef
@@ -47,7 +49,16 @@ from edgeadapt_cloud.core.rows import OutcomeRow, RejectedRow, SampleRow, Signat
 class CloudCore:
     """Every decision of the service, for one bundle; what the store holds of others is left alone."""
 
-    def __init__(self, config: CloudConfig, bundle: Bundle, key: Ed25519PrivateKey) -> None:
+    def __init__(
+        self,
+        config: CloudConfig,
+        bundle: Bundle,
+        key: Ed25519PrivateKey,
+        *,
+        epoch: int = 0,
+        speaks: Versions = SPEAKS,
+    ) -> None:
+        """`epoch` rises with each start of the service; `speaks` are the versions of the protocol."""
         fleet = config.cloud.fleet
         self.config = config
         self.counters: Counter[str] = Counter()
@@ -55,7 +66,8 @@ class CloudCore:
         self.pool = Pool(config.jobs.max_samples)
         self.jobs = Jobs(config.jobs)
         self.release = Release(fleet, config.rollout, bundle, key)
-        self.members = Members(fleet, bundle.digest, config.cohorts.budget_bytes_per_hour)
+        self.accords = Accords(fleet, epoch, speaks)
+        self.members = Members(self.accords, bundle.digest, config.cohorts.budget_bytes_per_hour)
         self._launcher = Launcher(
             config.strategy.name,
             bundle.digest,
@@ -65,7 +77,7 @@ class CloudCore:
             self.release,
             self.members,
         )
-        self._ingest = Ingest(fleet, bundle)
+        self._ingest = Ingest(fleet, bundle, speaks)
         self._acks = AckBatcher(fleet, config.cloud.ack_delay_s)
 
     def restore(self, saved: Snapshot, now: Instant, *, going_on: bool = False) -> list[Effect]:
@@ -92,6 +104,9 @@ class CloudCore:
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
         """Decide what follows from an event."""
+        return self.accords.fit(self._decide(event, now), self.members.rows)
+
+    def _decide(self, event: Event, now: Instant) -> list[Effect]:
         if isinstance(event, MessageArrived):
             return self._message(event, now)
         if isinstance(event, Committed):
@@ -128,7 +143,15 @@ class CloudCore:
         return [CommitMessage(found)]
 
     def _heard(self, heard: Heard, now: Instant) -> list[Effect]:
-        effects: list[Effect] = [Save(row) for row in self.members.heard(heard.device, heard.message, now)]
+        device, said = heard.device, heard.message
+        if isinstance(said, Reply):
+            state = "done" if said.done else "not done"
+            return [Note(f"{device} answers order {said.id[:16]}: {state}, {said.reason}: {said.detail}")]
+        before = self.members.rows.get(device)
+        effects: list[Effect] = [Save(row) for row in self.members.heard(device, said, now)]
+        row = self.members.rows[device]
+        if before is None or before.speaks != row.speaks:
+            effects += [Note(apart)] if (apart := self.accords.trouble(device, row)) else []
         cohort = self.members.cohort_of(heard.device)
         if cohort is None:
             return effects
@@ -295,7 +318,7 @@ class CloudCore:
         return effects + self._absorb(self.release.withdraw(cohort, ordered, now, to_base=event.to_base))
 
     def _republish(self) -> list[Effect]:
-        effects: list[Effect] = list(self.members.retained())
+        effects: list[Effect] = [self.accords.status(), *self.members.retained()]
         for cohort in self.cohorts.rows:
             effects += self.release.retained(cohort)
         return effects

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeadapt.wire import NO_PROPERTIES, MessageProperties
 from edgeadapt_cloud.core.jobs.job import JobRequest
 from edgeadapt_cloud.core.rows import Commit, Record
 
@@ -46,6 +47,7 @@ class Publish:
     topic: str
     payload: bytes
     retain: bool
+    properties: MessageProperties = NO_PROPERTIES
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,24 +15,28 @@ from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import WireError
 from edgeadapt.wire import (
+    SPEAKS,
     Message,
     Metric,
     Outcome,
+    Reply,
     Sample,
     SignatureReport,
     Status,
+    Versions,
     decode,
     unpack_vector,
 )
 from edgeadapt.wire.topics import DeviceTopic, split
 from edgeadapt_cloud.core.rows import Commit, Origin, OutcomeRow, SampleRow, SignatureRow
 
-KINDS: dict[str, type[Status | Sample | SignatureReport | Metric | Outcome]] = {
+KINDS: dict[str, type[Status | Sample | SignatureReport | Metric | Outcome | Reply]] = {
     "status": Status,
     "sample": Sample,
     "signature": SignatureReport,
     "metric": Metric,
     "outcome": Outcome,
+    "reply": Reply,
 }
 # Integers are stored in SQLite, which keeps 64 bits with sign; msgspec reads up to 64 without.
 MAX_INTEGER = (1 << 63) - 1
@@ -57,17 +61,17 @@ class Rejected(WireError):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A message that is not kept row by row: status and metric."""
+    """A message that is not kept row by row: status, metric and reply."""
 
     device: str
-    message: Status | Metric
+    message: Status | Metric | Reply
 
 
 class Ingest:
     """Checks messages of one fleet against one bundle. Stateless."""
 
-    def __init__(self, fleet: str, bundle: Bundle) -> None:
-        self.fleet = fleet
+    def __init__(self, fleet: str, bundle: Bundle, speaks: Versions = SPEAKS) -> None:
+        self.fleet, self._speaks = fleet, speaks
         self.bundle = bundle
         self._max_entropy = math.log(max(2, len(bundle.manifest.classes))) * 1.01
 
@@ -82,10 +86,10 @@ class Ingest:
         """
         where = self._where(topic)
         try:
-            message = decode(payload, KINDS[where.kind])
+            message = decode(payload, KINDS[where.kind], speaks=self._speaks)
         except WireError as error:
             raise Rejected("malformed", str(error)) from error
-        if isinstance(message, (Status, Metric)):
+        if isinstance(message, (Status, Metric, Reply)):
             _check_bounds(message, None)
             return Heard(where.device, message)
         assert isinstance(message, (Sample, SignatureReport, Outcome))
@@ -169,7 +173,7 @@ def _check_bounds(message: Message, origin: Origin | None) -> None:
             if name == "budget_left_bytes" and -MAX_INTEGER <= value < 0:
                 continue  # a device that has overdrawn its budget says so
             raise Rejected("out-of-range", f"{name} is {value}", origin)
-        if isinstance(value, str) and name != "reason" and len(value) > MAX_NAME:
+        if isinstance(value, str) and name not in ("reason", "detail") and len(value) > MAX_NAME:
             raise Rejected("out-of-range", f"{name} has {len(value)} characters", origin)
 
 

@@ -74,7 +74,10 @@ Commit = SampleRow | SignatureRow | OutcomeRow | RejectedRow
 
 @dataclass(frozen=True, slots=True)
 class DeviceRow:
-    """A device as last heard of. `segment` is its newest (-1 before any), in `outbox`."""
+    """A device as last heard of. `segment` is its newest (-1 before any), in `outbox`.
+
+    `speaks` are the lowest and the highest version of the protocol that it said it can speak.
+    """
 
     device: str
     online: bool = False
@@ -86,6 +89,7 @@ class DeviceRow:
     assigned: bytes = b""
     metric: bytes = b""
     seen_s: float = 0.0
+    speaks: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

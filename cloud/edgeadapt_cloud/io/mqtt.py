@@ -24,7 +24,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeadapt.errors import ConfigError
-from edgeadapt.wire.topics import ROOT
+from edgeadapt.wire import NO_PROPERTIES, MessageProperties
+from edgeadapt.wire.topics import ROOT, cloud_status
 from edgeadapt_cloud.config import MqttSection
 from edgeadapt_cloud.core.effects import Publish
 from edgeadapt_cloud.core.events import Event, MessageArrived
@@ -39,13 +40,35 @@ MAX_INFLIGHT = 64
 # A connection that is over within this long, so often in a row, was taken by another client of the same name.
 _BRIEF_S = 5.0
 _BRIEF_IN_A_ROW = 3
+_GOODBYE_S = 2.0
+
+
+def packed(properties: MessageProperties) -> Properties | None:
+    """What travels beside a message, in the client's form."""
+    if properties == NO_PROPERTIES:
+        return None
+    made = _properties(PacketTypes.PUBLISH)
+    if properties.expiry_s:
+        made.MessageExpiryInterval = properties.expiry_s
+    if properties.response_topic:
+        made.ResponseTopic = properties.response_topic
+    if properties.correlation:
+        made.CorrelationData = properties.correlation
+    return made
 
 
 class MqttLink:
     """One connection for the life of the service; it reconnects by itself."""
 
-    def __init__(self, settings: MqttSection, fleet: str, inbox: queue.Queue[Event]) -> None:
-        """Prepare; raises ConfigError when a password or TLS file cannot be used."""
+    def __init__(
+        self, settings: MqttSection, fleet: str, inbox: queue.Queue[Event], death: bytes = b""
+    ) -> None:
+        """Prepare; `death` is what the broker says, retained, of a service that died or stopped.
+
+        Raises:
+            ConfigError: a password or TLS file cannot be used.
+        """
+        self._death, self._status_topic = death, cloud_status(fleet)
         self._settings = settings
         self._filter = f"{ROOT}/{fleet}/+/up/#"
         self._inbox = inbox
@@ -61,6 +84,8 @@ class MqttLink:
         self._client.max_inflight_messages_set(MAX_INFLIGHT)
         self._client.max_queued_messages_set(MAX_QUEUED)
         self._client.reconnect_delay_set(1, max(1, settings.reconnect_max_s))
+        if death:
+            self._client.will_set(self._status_topic, death, qos=1, retain=True)
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
@@ -81,7 +106,11 @@ class MqttLink:
         self._client.loop_start()
 
     def stop(self) -> None:
-        """Disconnect and end paho's thread."""
+        """Say goodbye, disconnect and end paho's thread."""
+        if self._death and self._client.is_connected():
+            info = self._client.publish(self._status_topic, self._death, qos=1, retain=True)
+            if info.rc == paho.MQTT_ERR_SUCCESS:
+                info.wait_for_publish(_GOODBYE_S)
         self._client.disconnect()
         self._client.loop_stop()
         # They hold this link, which holds the client: without them its sockets close as soon as it is let go.
@@ -103,7 +132,13 @@ class MqttLink:
             log.error("%s: %d bytes, the broker takes %d", message.topic, len(message.payload), limit)
             self.dropped += 1
             return
-        info = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+        info = self._client.publish(
+            message.topic,
+            message.payload,
+            qos=1,
+            retain=message.retain,
+            properties=packed(message.properties),
+        )
         if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
             log.warning("%s could not be sent: %s", message.topic, paho.error_string(info.rc))
             self.dropped += 1

@@ -14,6 +14,8 @@ import msgspec
 
 from edgeadapt.errors import ConfigError
 from edgeadapt.patch import Evidence
+from edgeadapt.wire import SPEAKS, highest_common
+from edgeadapt_cloud.core.fleet.accords import why_apart
 from edgeadapt_cloud.core.rows import CohortRow, DeviceRow, JobRow, PatchRow
 from edgeadapt_cloud.io.lock import is_held
 from edgeadapt_cloud.io.rowcodec import DAMAGED, decode_row
@@ -33,7 +35,7 @@ class CohortReport(msgspec.Struct, frozen=True):
 
 
 class DeviceReport(msgspec.Struct, frozen=True):
-    """A device as last heard of; `seen_s` is wall seconds."""
+    """A device as last heard of; `seen_s` is wall seconds; `trouble`: why nothing is sent to it, or ""."""
 
     device: str
     online: bool
@@ -42,6 +44,7 @@ class DeviceReport(msgspec.Struct, frozen=True):
     cohort: str
     samples: int
     seen_s: float
+    trouble: str = ""
 
 
 class JobReport(msgspec.Struct, frozen=True):
@@ -165,6 +168,7 @@ class _Reader:
                 self._where(row),
                 samples.get(row.device, 0),
                 row.seen_s,
+                _trouble(row),
             )
 
     def _patch(self, row: PatchRow) -> PatchReport:
@@ -201,6 +205,12 @@ class _Reader:
 
     def _column(self, query: str) -> list[bytes]:
         return [row[0] for row in self._db.execute(query)]
+
+
+def _trouble(row: DeviceRow) -> str:
+    if row.speaks is None or highest_common(SPEAKS, row.speaks) is not None:
+        return ""
+    return why_apart(row.device, SPEAKS, row.speaks)
 
 
 def _job(row: JobRow) -> JobReport:

@@ -1,6 +1,6 @@
-"""The database's tables (schema version 1). Rows of devices are only ever inserted; see `io.store`."""
+"""The database's tables (schema version 2). Rows of devices are only ever inserted; see `io.store`."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TABLES = """
 CREATE TABLE messages (
@@ -43,5 +43,6 @@ CREATE TABLE quarantine (
     size_bytes INTEGER NOT NULL, payload BLOB NOT NULL
 );
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE starts (epoch INTEGER PRIMARY KEY AUTOINCREMENT, started_s REAL NOT NULL);
 CREATE TABLE orders (id INTEGER PRIMARY KEY AUTOINCREMENT, cohort TEXT NOT NULL, to_base INTEGER NOT NULL);
 """

@@ -175,6 +175,10 @@ class SqliteStore:
         self._run("DELETE FROM orders WHERE id = ?", row[0])
         return RollbackOrdered(str(row[1]), bool(row[2]))
 
+    def begin_epoch(self, started_s: float) -> int:
+        """Note that a service starts; returns a number that rises with each start."""
+        return int(self._run("INSERT INTO starts (started_s) VALUES (?)", started_s).lastrowid or 0)
+
     def snapshot(self) -> Snapshot:
         """Everything the core needs; raises ConfigError on a row that cannot be read."""
         samples = self._run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeadapt.clock import Instant
+from edgeadapt_cloud.core.fleet.accords import Accords
 from edgeadapt_cloud.core.fleet.members import Members
 from edgeadapt_cloud.core.fleet.pool import MAX_WEIGHT_FRAMES, Pool, SampleRef, pooled
 from edgeadapt_cloud.core.rows import Origin, SignatureRow
@@ -72,7 +73,7 @@ def test_statistics_of_a_device_weigh_no_more_than_their_average_remembers() -> 
 
 
 def test_cohort_falls_back_to_a_devices_older_segment_when_the_newest_moves_away() -> None:
-    members = Members("fleet", "bundle", None)
+    members = Members(Accords("fleet"), "bundle", None)
     members.reported(report("one", 1, 1.0), "a", NOW)
     members.reported(report("one", 2, 5.0, sequence=2), "a", NOW)
     newest = members.statistics("a")
@@ -82,7 +83,7 @@ def test_cohort_falls_back_to_a_devices_older_segment_when_the_newest_moves_away
     older = members.statistics("a")
     assert older is not None
     assert older.mean[0] == 1.0
-    again = Members("fleet", "bundle", None)
+    again = Members(Accords("fleet"), "bundle", None)
     reports = [report("one", 1, 1.0), report("one", 2, 5.0, sequence=3)]
     again.restore([], reports, {("one", "box", 1): "a", ("one", "box", 2): "b"})
     assert again.statistics("a") is not None

@@ -14,6 +14,7 @@ from edgeadapt.clock import Instant
 from edgeadapt.wire import Assign, Metric, Status, encode
 from edgeadapt.wire.topics import down
 from edgeadapt_cloud.core.effects import Effect, Publish, Save
+from edgeadapt_cloud.core.fleet.accords import Accords
 from edgeadapt_cloud.core.fleet.cohorts import SegmentKey
 from edgeadapt_cloud.core.fleet.pool import Statistics, pooled
 from edgeadapt_cloud.core.rows import DeviceRow, Record, SegmentRow, SignatureRow
@@ -25,8 +26,8 @@ REPORTS_KEPT = 4
 class Members:
     """All devices ever heard of."""
 
-    def __init__(self, fleet: str, bundle_digest: str, budget_bytes_per_hour: int | None) -> None:
-        self._fleet = fleet
+    def __init__(self, accords: Accords, bundle_digest: str, budget_bytes_per_hour: int | None) -> None:
+        self._fleet, self._accords = accords.fleet, accords
         self._bundle = bundle_digest
         self._budget = budget_bytes_per_hour
         self.rows: dict[str, DeviceRow] = {}
@@ -68,6 +69,7 @@ class Members:
                 epoch=message.epoch,
                 bundle=message.bundle,
                 generation=message.generation,
+                speaks=message.speaks,
             )
         self.rows[device] = row
         return [row]
@@ -103,8 +105,9 @@ class Members:
         return self._cohort.get(device)
 
     def present(self, cohort: str) -> set[str]:
-        """Devices that are online and in the cohort's domain now."""
-        return {device for device in self._inside.get(cohort, ()) if self.rows[device].online}
+        """Devices that are online, can be spoken to, and are in the cohort's domain now."""
+        rows = {device: self.rows[device] for device in self._inside.get(cohort, ())}
+        return {name for name, row in rows.items() if row.online and self._accords.version(row) is not None}
 
     def statistics(self, cohort: str) -> Statistics | None:
         """Its devices' newest statistics, pooled."""
