@@ -18,7 +18,7 @@ from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import BundleError, Refusal, TrustError, WireError
 from edgeadapt.patch import Patch, TrustedKeys, check_fit, check_fresh, open_envelope
-from edgeadapt.wire import SPEAKS, Ack, Assign, Command, ServerStatus, Versions, decode, topics
+from edgeadapt.wire import SPEAKS, Ack, Assign, Command, ServerStatus, Versions, Want, decode, topics
 from edgeadapt_device.config import EngineSection
 from edgeadapt_device.core.adapt.domains import PatchBank
 from edgeadapt_device.core.downlink.told import Told
@@ -54,7 +54,7 @@ class Accepted:
     envelope: bytes
 
 
-Incoming = Accepted | Refused | Ack | Assign | Command | ServerStatus
+Incoming = Accepted | Refused | Ack | Assign | Command | Want | ServerStatus
 
 
 class Intake:
@@ -119,6 +119,8 @@ class Intake:
                 return assign
             case "command", Command() as command:
                 return command
+            case "want", Want() as want:
+                return want
         raise WireError(f"a {type(message).__name__} on {where.kind}")
 
     def _server(self, where: topics.CloudTopic, payload: bytes) -> ServerStatus | None:

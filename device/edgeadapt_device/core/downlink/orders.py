@@ -13,7 +13,7 @@ from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.errors import WireError
 from edgeadapt.patch import TrustedKeys
-from edgeadapt.wire import SPEAKS, Ack, Assign, Command, ServerStatus, Versions, topics
+from edgeadapt.wire import SPEAKS, Ack, Assign, Command, ServerStatus, Versions, Want, topics
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core.adapt import outcomes
 from edgeadapt_device.core.adapt.adaptation import Adaptation
@@ -140,7 +140,9 @@ class Downlink:
             case Refused():
                 return self._on_refused(message, now)
             case Ack():
-                return self._uploads.acknowledge(message)
+                return self._uploads.acknowledge(message, now)
+            case Want():
+                return self._uploads.answer(message)
             case Assign():
                 return self._on_assign(message, now)
             case Command():

@@ -102,11 +102,11 @@ class Delivery:
         """Rows that the server has not acknowledged."""
         return len(self._rows)
 
-    def add(self, row: PendingRow, *, attempts: int = 0) -> None:
-        """A row became durable."""
+    def add(self, row: PendingRow, *, attempts: int = 0, unpaid: bool = False) -> None:
+        """A row became durable; `unpaid`: nothing was paid for it yet, so it is paid for when it is sent."""
         lane = self._samples if row.kind == "sample" else self._urgent
         entry = self._rows[row.sequence] = _Row(row, lane, attempts)
-        (lane.again if attempts else lane.fresh)[row.sequence] = entry
+        (lane.again if attempts or unpaid else lane.fresh)[row.sequence] = entry
 
     def acknowledge(self, sequences: tuple[int, ...]) -> tuple[PendingRow, ...]:
         """The server has these rows; returns those that were known."""

@@ -6,14 +6,18 @@ A frame is judged and paid for here, then stored by the driver; the answer to th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
-from edgeadapt.wire import Ack, Lane
+from edgeadapt.wire import Ack, Lane, Want
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.core.effects import Effect, Forget, Log, StoreSample
+from edgeadapt_device.core.effects import Effect, Forget, FreeHeld, Log, StoreMessage, StoreSample
 from edgeadapt_device.core.events import NotStored, Stored
 from edgeadapt_device.core.throttle import Throttle, and_more
+from edgeadapt_device.core.uplink.asking import Asking
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
 from edgeadapt_device.core.uplink.candidate import Candidate
 from edgeadapt_device.core.uplink.delivery import Delivery
@@ -37,6 +41,8 @@ def _store(frame: Candidate, lane: Lane, price_bytes: int) -> StoreSample:
         frame=frame.index,
         verdict=frame.decision.verdict,
         p_value=frame.decision.p_value,
+        descriptor=frame.embedding,
+        hold=lane == "ask",
     )
 
 
@@ -57,11 +63,16 @@ class Uploads:
         rng: np.random.Generator,
         outbox: str,
         pending: tuple[PendingRow, ...],
+        bundle: Bundle | None = None,
     ) -> None:
-        """`frame_bytes` is the size of a raw frame; `pending` are rows of an earlier process."""
+        """`frame_bytes` is the size of a raw frame; `pending` are rows of an earlier process.
+
+        `bundle` is what descriptors are made under.
+        """
         self._config, self._outbox = config, outbox
         self.budget = Budget(config.budget)
-        self.delivery = Delivery(config.delivery, rng, pending)
+        self.delivery = Delivery(config.delivery, rng, tuple(row for row in pending if not row.held))
+        self.asking = Asking(config.delivery, bundle, pending)
         self._flagger = Flagger(config.flagging, classes, rng)
         # A raw frame is a bad guess at its PNG; one that would never be affordable is not believed.
         most = max(config.budget.burst_bytes // 2 - OVERHEAD_BYTES, 1)
@@ -88,12 +99,21 @@ class Uploads:
         self._flagger.keep(lane, frame.probabilities)
         return [_store(frame, lane, price)]
 
-    def stored(self, event: Stored) -> None:
-        """A message is durable: settle its price, and send it when it is its turn."""
+    def stored(self, event: Stored, now: Instant) -> None:
+        """A message is durable: settle its price, and send it when it is its turn, or is wanted."""
+        row = PendingRow(event.sequence, event.kind, event.size_bytes, event.lane, event.waiting)
+        if event.kind == "sample":
+            self._learn(event.size_bytes)
+        if row.held:
+            # Its picture is paid for when it is wanted, and sent.
+            self.budget.refund(event.price_bytes)
+            self.asking.add(row, now)
+            return
         if event.kind == "sample":
             self.budget.settle(event.price_bytes, event.size_bytes)
-            self._learn(event.size_bytes)
-        self.delivery.add(PendingRow(event.sequence, event.kind, event.size_bytes))
+        elif event.announces:
+            self.asking.announced(event.sequence, event.announces)
+        self.delivery.add(row)
 
     def not_stored(self, event: NotStored, now: Instant) -> list[Effect]:
         """A message is lost; what a sample has cost comes back."""
@@ -116,30 +136,74 @@ class Uploads:
     def change_outbox(self, outbox: str, pending: tuple[PendingRow, ...]) -> None:
         """All rows are in another outbox from here on, and their old sequences mean nothing any more."""
         self._outbox = outbox
-        self.delivery.restart(pending)
+        self.delivery.restart(tuple(row for row in pending if not row.held))
+        self.asking.restart(pending)
 
-    def acknowledge(self, ack: Ack) -> list[Effect]:
+    def connect(self, max_packet_bytes: int, now: Instant) -> None:
+        """A connection is there."""
+        self.delivery.connect(max_packet_bytes, now)
+        self.asking.connect(max_packet_bytes, now)
+
+    def disconnect(self, now: Instant) -> None:
+        """The connection is gone."""
+        self.delivery.disconnect(now)
+        self.asking.disconnect(now)
+
+    def answer(self, want: Want) -> list[Effect]:
+        """The server wants some held rows, and others not; an answer about another outbox is ignored."""
+        if want.outbox != self._outbox:
+            return []
+        wanted, declined = self.asking.answer(want)
+        forget: list[Effect] = [Forget(declined)] if declined else []
+        return [*forget, *self._free(wanted)]
+
+    def _free(self, rows: Iterable[PendingRow]) -> list[Effect]:
+        """Held rows are to be sent from here on."""
+        sequences = []
+        for row in rows:
+            self.delivery.add(row, unpaid=True)
+            sequences.append(row.sequence)
+        return [FreeHeld(tuple(sequences))] if sequences else []
+
+    def acknowledge(self, ack: Ack, now: Instant) -> list[Effect]:
         """The server has rows; acknowledgements for another outbox are ignored."""
         if ack.outbox != self._outbox:
             return []
         known = self.delivery.acknowledge(ack.sequences)
         self.uploaded += sum(row.kind == "sample" for row in known)
+        self.asking.delivered((row.sequence for row in known if row.kind == "descriptor"), now)
         return [Forget(tuple(row.sequence for row in known))] if known else []
 
-    def dropped(self, sequences: tuple[int, ...]) -> list[Effect]:
+    def dropped(self, sequences: tuple[int, ...], reason: str, now: Instant) -> list[Effect]:
         """The outbox let rows go."""
+        self._gone(sequences, now)
+        full = f"the outbox is full: {len(sequences)} messages of least value were dropped"
+        return [Log(f"{len(sequences)} messages were dropped: {reason}" if reason else full)]
+
+    def _gone(self, sequences: tuple[int, ...], now: Instant) -> None:
         self.delivery.forget(sequences)
-        return [Log(f"the outbox is full: {len(sequences)} samples of least value were dropped")]
+        self.asking.forget(sequences)
+        self.asking.delivered(sequences, now)
 
     def send(self, now: Instant) -> list[Effect]:
         """What goes out now."""
+        asked = self.asking.pump(now)
+        effects: list[Effect] = [StoreMessage(message) for message in asked.announce]
+        effects += self._free(asked.send)
         sending = self.delivery.pump(now, self.budget)
-        effects: list[Effect] = [*sending.publish]
+        effects += sending.publish
         for sequences, why in (
+            (tuple(asked.unanswered), "the server never said whether it wants them"),
+            (tuple(asked.too_large), "larger than the broker allows"),
             (sending.too_large, "larger than the broker allows"),
             (sending.ignored, "not answered by the server, which answers others"),
         ):
             if sequences:
-                self.delivery.forget(sequences)
+                self._gone(sequences, now)
                 effects += [Forget(sequences), Log(f"{len(sequences)} messages were dropped: {why}")]
         return effects
+
+    def next_deadline(self) -> float | None:
+        """Monotonic second at which something is due."""
+        due = (self.delivery.next_deadline(), self.asking.next_deadline())
+        return min((at for at in due if at is not None), default=None)

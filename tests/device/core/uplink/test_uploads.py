@@ -113,7 +113,7 @@ def test_large_frames_can_be_uploaded_with_the_default_budget(
     large = uploads(int(np.prod(shape)))
     chosen = offer(large, NOW, early=early)
     assert chosen is not None
-    large.stored(Stored(1, "sample", 700_000, chosen.price_bytes))
+    large.stored(Stored(1, "sample", 700_000, chosen.price_bytes), NOW)
     assert large.budget.left_bytes(NOW) == BudgetSection().burst_bytes - 700_000 - OVERHEAD_BYTES
     # From now on its real size is known, and a full bucket still lets one through.
     large.new_segment()
@@ -133,7 +133,7 @@ def test_an_estimate_is_settled_once_the_real_size_is_known() -> None:
     small = uploads(1_000)
     chosen = offer(small, NOW, early=True)
     assert chosen is not None
-    small.stored(Stored(1, "sample", 300, chosen.price_bytes))
+    small.stored(Stored(1, "sample", 300, chosen.price_bytes), NOW)
     assert small.budget.left_bytes(NOW) == BudgetSection().burst_bytes - 300 - OVERHEAD_BYTES
     assert small.budget.spent_bytes == 300 + OVERHEAD_BYTES
 
