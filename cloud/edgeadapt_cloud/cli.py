@@ -1,4 +1,4 @@
-"""`edgeadapt cloud`: serve, keygen, status, rollback, example-config. Nothing here imports torch."""
+"""`edgeadapt cloud`: serve, keygen, status, rollback, command, example-config. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import click
 import msgspec
@@ -17,6 +17,8 @@ from edgeadapt.errors import EdgeAdaptError
 from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.io.report import order_rollback, read_report
+
+Action = Literal["rollback", "report"]
 
 _CONFIG = click.option(
     "--config",
@@ -153,6 +155,33 @@ def rollback(config_path: Path, cohort: str, to_base: bool) -> None:
 
     order_rollback(Path(read_config(config_path).cloud.state_dir), cohort, to_base=to_base)
     click.echo(f"{cohort}: ordered back to {'the base bundle' if to_base else 'its previous patch'}")
+
+
+@group.command("command", short_help="Send an order to one device, and wait for its answer.")
+@_CONFIG
+@click.argument("device")
+@click.argument("action", type=click.Choice(["rollback", "report"]))
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=30.0, show_default=True, help="Seconds."
+)
+def order(config_path: Path, device: str, action: Action, timeout_s: float) -> None:
+    """Send an order to one device, and wait for its answer.
+
+    \b
+    rollback  back to the bundle as installed; what ran is never run there again
+    report    send a signature report now
+
+    Exit code 0: done; 1: the device refuses; 2: no answer in time. An order that nobody answered has expired.
+    """
+    from edgeadapt_cloud.io.asking import ask
+    from edgeadapt_cloud.wiring import read_config
+
+    config = read_config(config_path)
+    reply = ask(config.mqtt, config.cloud.fleet, device, action, timeout_s)
+    detail = f": {reply.detail}" if reply.detail else ""
+    click.echo(f"{device}: {reply.reason}{detail}")
+    if not reply.done:
+        raise click.exceptions.Exit(1)
 
 
 @group.command("example-config", short_help="Print a configuration with every key, to edit.")

@@ -13,7 +13,7 @@ from edgeadapt.bundle import Bundle, SlotValues
 from edgeadapt.clock import Instant
 from edgeadapt.errors import EdgeAdaptError
 from edgeadapt.patch import TrustedKeys
-from edgeadapt.wire import NO_PROPERTIES, MessageProperties
+from edgeadapt.wire import NO_PROPERTIES, SPEAKS, MessageProperties, Versions
 from edgeadapt_device.config import DeviceConfig, check, trusted_key_bytes
 from edgeadapt_device.core import CoreView, DeviceCore
 from edgeadapt_device.core import events as ev
@@ -64,6 +64,7 @@ class LocalDevice:
         now: Instant,
         outbox: Outbox | None = None,
         store: GenerationStore | None = None,
+        speaks: Versions = SPEAKS,
     ) -> None:
         """Build the first generation; raises BundleError when the model cannot be run."""
         check(config)
@@ -85,6 +86,7 @@ class LocalDevice:
             envelopes=envelopes,
             pending=outbox.pending(),
             failed_starts=store.failed_starts() if store is not None else 0,
+            speaks=speaks,
         )
         self._builds: list[tuple[int, SlotValues]] = []
         self._performer = Performer(

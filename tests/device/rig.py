@@ -15,7 +15,19 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.patch import Patch, PatchHeader, TrustedKeys, open_envelope, seal
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import Ack, AnyMessage, Assign, Outcome, Sample, SignatureReport, decode, encode, topics
+from edgeadapt.wire import (
+    SPEAKS,
+    Ack,
+    AnyMessage,
+    Assign,
+    Outcome,
+    Sample,
+    SignatureReport,
+    Versions,
+    decode,
+    encode,
+    topics,
+)
 from edgeadapt_device.config import (
     DeviceConfig,
     DeviceSection,
@@ -101,6 +113,7 @@ class Rig:
         store: GenerationStore | None = None,
         outbox: MemoryOutbox | None = None,
         start_mono_s: float = 0.0,
+        speaks: Versions = SPEAKS,
     ) -> None:
         self.bundle = bundle
         self.outbox = outbox if outbox is not None else MemoryOutbox()
@@ -112,6 +125,7 @@ class Rig:
             now=self.now,
             outbox=self.outbox,
             store=store,
+            speaks=speaks,
         )
         self.received: list[AnyMessage] = []
         self.device.connected(self.now)

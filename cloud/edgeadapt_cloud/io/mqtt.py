@@ -43,6 +43,18 @@ _BRIEF_IN_A_ROW = 3
 _GOODBYE_S = 2.0
 
 
+def secure(client: paho.Client, settings: MqttSection) -> None:
+    """How to say who we are, and who must answer; raises ConfigError when a file cannot be used."""
+    try:
+        if settings.username:
+            password = Path(settings.password_file).read_text().strip() if settings.password_file else None
+            client.username_pw_set(settings.username, password)
+        if settings.tls_ca:
+            client.tls_set(settings.tls_ca, settings.tls_cert or None, settings.tls_key or None)
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise ConfigError(f"mqtt: a password or TLS file cannot be used: {error}") from error
+
+
 def packed(properties: MessageProperties) -> Properties | None:
     """What travels beside a message, in the client's form."""
     if properties == NO_PROPERTIES:
@@ -90,7 +102,7 @@ class MqttLink:
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
-        self._secure()
+        secure(self._client, settings)
 
     def start(self) -> None:
         """Connect in the background, for as long as it takes."""
@@ -142,19 +154,6 @@ class MqttLink:
         if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
             log.warning("%s could not be sent: %s", message.topic, paho.error_string(info.rc))
             self.dropped += 1
-
-    def _secure(self) -> None:
-        settings = self._settings
-        try:
-            if settings.username:
-                password = (
-                    Path(settings.password_file).read_text().strip() if settings.password_file else None
-                )
-                self._client.username_pw_set(settings.username, password)
-            if settings.tls_ca:
-                self._client.tls_set(settings.tls_ca, settings.tls_cert or None, settings.tls_key or None)
-        except (OSError, ssl.SSLError, ValueError) as error:
-            raise ConfigError(f"mqtt: a password or TLS file cannot be used: {error}") from error
 
     def _on_connect(
         self,
