@@ -93,9 +93,9 @@ class Decider:
         if not math.isfinite(np.add.reduce(logits, dtype=np.float64)):
             return Decision("unreliable", 0.0, reason="the outputs are not finite", window=window)
         if not self._scorers:
-            unsure = self._low < entropy < self._high
-            verdict, reason = ("informative", _UNSURE) if unsure else ("familiar", "")
-            return Decision(verdict, adapted=adapted, reason=reason, window=window)
+            if self._low < entropy < self._high:
+                return Decision("informative", adapted=adapted, reason=_UNSURE, window=window)
+            return Decision("familiar", adapted=adapted, window=window)
         outputs = Outputs(logits[None], embedding[None] if embedding is not None else None)
         scores = tuple([float(scorer.score(outputs)[0]) for scorer in self._scorers])
         p_values = tuple(map(p_value, scores, knots.knots))

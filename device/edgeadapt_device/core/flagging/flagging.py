@@ -95,7 +95,14 @@ class Flagging:
     @property
     def counts(self) -> VerdictCounts:
         """Frames by verdict since start."""
-        return VerdictCounts(**self._counts)
+        count = self._counts
+        return VerdictCounts(
+            familiar=count["familiar"],
+            informative=count["informative"],
+            shifted=count["shifted"],
+            unknown=count["unknown"],
+            unreliable=count["unreliable"],
+        )
 
     @property
     def suspects(self) -> int:
