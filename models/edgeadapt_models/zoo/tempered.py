@@ -2,7 +2,7 @@
 
     z_k = cos(f, w_k) / T(f),    T(f) = sigmoid(BN(v . f))
 
-after Hsu et al. 2020 (Generalized ODIN, arXiv 2002.11297) and AbeT (arXiv 2301.12321): trained with plain
+after Hsu et al. 2020 (Generalized ODIN, arXiv 2002.11297) and AbeT (arXiv 2401.12129): trained with plain
 cross-entropy, a strange input gets a high temperature, and logsumexp(z), the free energy without the factor T
 in front, tells known from unknown. Logits leave the network divided already. The temperature is d + 1
 numbers applied to the embedding (`LearnedTemperature.folded`), so whoever has the embedding can have it too.
