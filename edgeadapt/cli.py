@@ -20,6 +20,7 @@ _HELP = {
     "data": "Fetch image data, corrupt it, render streams of domains.",
     "demo": "The whole loop on this machine: broker, cloud and devices, with a report.",
     "bench": "Benchmarks that write docs/results.",
+    "protocol": "The protocol as documents.",
 }
 _EXTRA = {
     "device": "device",

@@ -66,7 +66,7 @@ def said(command: Command, *, done: bool = True) -> bytes:
 def test_an_order_is_answered(broker: Broker) -> None:
     device = Obedient(broker.port, "good", lambda command, mark: [(said(command), mark)])
     for action in ("report", "rollback"):
-        reply = ask(MqttSection(port=broker.port), "f", "good", action, 20.0)  # type: ignore[arg-type]
+        reply = ask(MqttSection(port=broker.port), "f", "good", action, 20.0)
         assert (reply.done, reply.reason) == (True, "obeyed")
     device.close()
     assert all(0 < expiry <= 20 for expiry in device.expiries)

@@ -1,0 +1,1 @@
+"""The bytes of every message, as they were released; see `remake`."""
