@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from edgeadapt.descriptor import ALIKE
 from edgeadapt.errors import ConfigError
 from edgeadapt.wire.topics import check_name
 
@@ -122,6 +123,19 @@ class JobConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_drift: float = 0.08
 
 
+class WantsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which of the samples that devices announce they are to send."""
+
+    # How many samples of the same thing are wanted, from the whole fleet.
+    copies: int = 1
+    # Cosine of two descriptors above which their samples show the same thing.
+    alike: float = ALIKE
+    # A wanted sample that does not come within this long frees its place for another device's.
+    patience_s: float = 3600.0
+    # Things that are remembered, at most; beyond it those not seen longest are forgotten.
+    kept: int = 16384
+
+
 class RolloutConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a patch reaches a cohort."""
 
@@ -169,6 +183,7 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mqtt: MqttSection = MqttSection()
     announce: AnnounceSection = AnnounceSection()
     cohorts: CohortConfig = CohortConfig()
+    wants: WantsConfig = WantsConfig()
     jobs: JobConfig = JobConfig()
     strategy: StrategySection = StrategySection()
     gate: GateSection = GateSection()
@@ -191,6 +206,9 @@ _AT_LEAST = {
     "cohorts.centroid_frames": 8,
     "cohorts.max_cohorts": 1,
     "cohorts.budget_bytes_per_hour": 0,
+    "wants.copies": 1,
+    "wants.alike": 0,
+    "wants.kept": 1,
     "jobs.min_new": 1,
     "jobs.max_concurrent": 1,
     "jobs.min_drift": 0,
@@ -199,6 +217,7 @@ _AT_LEAST = {
 }
 _MORE_THAN = {
     "cohorts.join_distance": 0,
+    "wants.patience_s": 0,
     "jobs.growth": 1,
     "rollout.canary_deadline_s": 0,
     "rollout.patch_lifetime_s": 0,
@@ -208,6 +227,8 @@ _AT_MOST = {
     "announce.port": 65535,
     "mqtt.keepalive_s": 65535,
     "mqtt.session_expiry_s": 0xFFFFFFFF,
+    "wants.alike": 1,
+    "wants.kept": 1_000_000,
     "rollout.max_reverted_share": 1,
 }
 _NEVER_EMPTY = {

@@ -24,6 +24,7 @@ from edgeadapt_cloud.core.effects import (
     CommitMessage,
     Effect,
     ForgetCohort,
+    ForgetWants,
     OutboundEffect,
     Quarantine,
     Save,
@@ -143,6 +144,8 @@ class Performer:
                 self._store.save(effect.record)
             elif isinstance(effect, ForgetCohort):
                 self._store.forget_cohort(effect.cohort)
+            elif isinstance(effect, ForgetWants):
+                self._store.forget_wants(effect.keys)
             elif isinstance(effect, Quarantine):
                 self._store.quarantine(effect, now.wall_s)
             else:

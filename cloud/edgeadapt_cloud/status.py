@@ -18,6 +18,9 @@ def render(report: Report, console: Console | None = None) -> None:
     state = "[green]running[/]" if report.running else "[yellow]not running[/]"
     waiting = f", {report.samples_waiting} of them not yet in a cohort" if report.samples_waiting else ""
     out.print(f"service {state}; {report.samples} samples{waiting}")
+    if report.questions or report.questions_coming:
+        coming = f", {report.questions_coming} more on their way" if report.questions_coming else ""
+        out.print(f"unknown things that wait for a person: {report.questions}{coming}")
     for table in (_cohorts(report), _devices(report), _jobs(report), _patches(report)):
         if table.row_count:
             out.print(table)

@@ -36,6 +36,7 @@ from edgeadapt_cloud.core.fleet.accords import Accords
 from edgeadapt_cloud.core.fleet.cohorts import Cohorts
 from edgeadapt_cloud.core.fleet.members import Members
 from edgeadapt_cloud.core.fleet.pool import Pool, SampleRef
+from edgeadapt_cloud.core.fleet.wants import Wants
 from edgeadapt_cloud.core.ingest import Heard, Ingest, Rejected
 from edgeadapt_cloud.core.intact import check_sizes, check_whole
 from edgeadapt_cloud.core.jobs.job import JobResult
@@ -43,7 +44,14 @@ from edgeadapt_cloud.core.jobs.launch import Launcher
 from edgeadapt_cloud.core.jobs.schedule import Jobs
 from edgeadapt_cloud.core.rollout.release import Release
 from edgeadapt_cloud.core.rollout.standing import Draft
-from edgeadapt_cloud.core.rows import OutcomeRow, RejectedRow, SampleRow, SignatureRow, Snapshot
+from edgeadapt_cloud.core.rows import (
+    DescriptorsRow,
+    OutcomeRow,
+    RejectedRow,
+    SampleRow,
+    SignatureRow,
+    Snapshot,
+)
 
 
 class CloudCore:
@@ -68,6 +76,7 @@ class CloudCore:
         self.release = Release(fleet, config.rollout, bundle, key)
         self.accords = Accords(fleet, epoch, speaks)
         self.members = Members(self.accords, bundle.digest, config.cohorts.budget_bytes_per_hour)
+        self.wants = Wants(fleet, bundle.digest, config.wants)
         self._launcher = Launcher(
             config.strategy.name,
             bundle.digest,
@@ -97,9 +106,11 @@ class CloudCore:
             self.pool.assign(key, cohort)
         for sample in saved.samples:
             key = (sample.device, sample.outbox, sample.segment)
-            self.pool.add(key, SampleRef(sample.arrival, sample.sha256, sample.lane))
+            if sample.lane != "ask":
+                self.pool.add(key, SampleRef(sample.arrival, sample.sha256, sample.lane))
         self.members.restore(saved.devices, saved.signatures, self.cohorts.segments)
         self.release.restore(saved.patches, saved.outcomes, now)
+        self.wants.restore(saved.wants, now)
         return [Save(row) for row in self.jobs.restore(saved.jobs, going_on=going_on)]
 
     def handle(self, event: Event, now: Instant) -> list[Effect]:
@@ -126,8 +137,8 @@ class CloudCore:
 
     def next_deadline(self) -> float | None:
         """Monotonic seconds at which a `Tick` is due, or None."""
-        due = [at for at in (self._acks.due_mono_s, self.release.next_deadline()) if at is not None]
-        return min(due, default=None)
+        due = (self._acks.due_mono_s, self.release.next_deadline(), self.wants.next_deadline())
+        return min((at for at in due if at is not None), default=None)
 
     def _message(self, event: MessageArrived, now: Instant) -> list[Effect]:
         try:
@@ -184,10 +195,20 @@ class CloudCore:
                 effects = self._outcome(row, now)
         else:
             self.counters["duplicates"] += 1
+        if isinstance(row, DescriptorsRow):
+            # Also when it comes again: the answer may be what was lost.
+            segment = (row.origin.device, row.origin.outbox, row.message.segment)
+            effects += self.wants.asked(row, self.cohorts.segments.get(segment, ""), now)
+        elif isinstance(row, SampleRow):
+            effects += self.wants.received(row.origin)
+        elif isinstance(row, RejectedRow):
+            effects += self.wants.failed(row.origin, now)
         return [*effects, *self._acks.add(row.origin, now)]
 
     def _sample(self, row: SampleRow, arrival: int, now: Instant) -> list[Effect]:
         key = (row.origin.device, row.origin.outbox, row.segment)
+        if row.lane == "ask":
+            return []  # what a person is to look at must not be learned from with a label of the teacher's
         self.pool.add(key, SampleRef(arrival, row.sha256, row.lane))
         cohort = self.cohorts.segments.get(key)
         return self._launcher.launch([cohort], now) if cohort else []
@@ -260,7 +281,7 @@ class CloudCore:
         return effects
 
     def _tick(self, now: Instant) -> list[Effect]:
-        effects: list[Effect] = list(self._acks.flush(now))
+        effects: list[Effect] = [*self._acks.flush(now), *self.wants.overdue(now)]
         for name in self.release.overdue(now):
             device = self.release.canary(name)
             if not device:

@@ -31,6 +31,13 @@ class ForgetCohort:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetWants:
+    """These announced samples, by (device, outbox, sample), are of no more interest."""
+
+    keys: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantine:
     """Count a bad message under `reason` and keep its beginning for a look."""
 
@@ -65,5 +72,5 @@ class Note:
     text: str
 
 
-Effect = CommitMessage | Save | ForgetCohort | Quarantine | Publish | StartJob | Note
+Effect = CommitMessage | Save | ForgetCohort | ForgetWants | Quarantine | Publish | StartJob | Note
 OutboundEffect = Publish | StartJob | Note

@@ -12,10 +12,13 @@ import struct
 from dataclasses import dataclass
 
 from edgeadapt.bundle.bundle import Bundle
+from edgeadapt.descriptor import SIZE
 from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import WireError
 from edgeadapt.wire import (
     SPEAKS,
+    DescriptorItem,
+    Descriptors,
     Message,
     Metric,
     Outcome,
@@ -28,11 +31,19 @@ from edgeadapt.wire import (
     unpack_vector,
 )
 from edgeadapt.wire.topics import DeviceTopic, split
-from edgeadapt_cloud.core.rows import Commit, Origin, OutcomeRow, SampleRow, SignatureRow
+from edgeadapt_cloud.core.rows import (
+    Commit,
+    DescriptorsRow,
+    Origin,
+    OutcomeRow,
+    SampleRow,
+    SignatureRow,
+)
 
-KINDS: dict[str, type[Status | Sample | SignatureReport | Metric | Outcome | Reply]] = {
+KINDS: dict[str, type[Status | Sample | Descriptors | SignatureReport | Metric | Outcome | Reply]] = {
     "status": Status,
     "sample": Sample,
+    "descriptor": Descriptors,
     "signature": SignatureReport,
     "metric": Metric,
     "outcome": Outcome,
@@ -41,6 +52,8 @@ KINDS: dict[str, type[Status | Sample | SignatureReport | Metric | Outcome | Rep
 # Integers are stored in SQLite, which keeps 64 bits with sign; msgspec reads up to 64 without.
 MAX_INTEGER = (1 << 63) - 1
 MAX_NAME = 128
+# Descriptors in one message.
+MAX_ITEMS = 256
 # Nothing a normalised network sees comes near it; squares stay finite in float32.
 MAX_MOMENT = 1e12
 # An encoder may expand noise, but never by more than this over the raw pixels.
@@ -92,7 +105,7 @@ class Ingest:
         if isinstance(message, (Status, Metric, Reply)):
             _check_bounds(message, None)
             return Heard(where.device, message)
-        assert isinstance(message, (Sample, SignatureReport, Outcome))
+        assert isinstance(message, (Sample, Descriptors, SignatureReport, Outcome))
         if not 0 < len(message.outbox) <= MAX_NAME or not 0 <= message.sequence <= MAX_INTEGER:
             raise Rejected(
                 "out-of-range", f"no outbox and sequence: {message.outbox[:16]!r}, {message.sequence}"
@@ -103,6 +116,8 @@ class Ingest:
             return self._sample(origin, message)
         if isinstance(message, SignatureReport):
             return self._signature(origin, message)
+        if isinstance(message, Descriptors):
+            return self._descriptors(origin, message)
         return OutcomeRow(origin, message)
 
     def _where(self, topic: str) -> DeviceTopic:
@@ -147,6 +162,29 @@ class Ingest:
             sample.generation,
             sample.captured_s,
         )
+
+    def _descriptors(self, origin: Origin, message: Descriptors) -> DescriptorsRow:
+        if message.bundle != self.bundle.digest:
+            raise Rejected("foreign-bundle", f"bundle {message.bundle[:12]!r} is not served here", origin)
+        if not 1 <= len(message.items) <= MAX_ITEMS:
+            raise Rejected("wrong-size", f"{len(message.items)} descriptors, not 1 to {MAX_ITEMS}", origin)
+        for item in message.items:
+            fault = self._item_fault(item)
+            if fault:
+                raise Rejected("out-of-range", f"descriptor of {item.sample}: {fault}", origin)
+        return DescriptorsRow(origin, message)
+
+    def _item_fault(self, item: DescriptorItem) -> str:
+        """What is wrong with a descriptor, or ""."""
+        if len(item.vector) != SIZE:
+            return f"a vector of {len(item.vector)} bytes, not {SIZE}"
+        if not all(0 <= number <= MAX_INTEGER for number in (item.sample, item.size_bytes, item.members)):
+            return f"size {item.size_bytes}, members {item.members}"
+        if not 0 <= item.predicted < len(self.bundle.manifest.classes):
+            return f"predicted class {item.predicted}"
+        if not 0 <= item.entropy <= self._max_entropy or not 0 <= item.p_value <= 1:
+            return f"entropy {item.entropy}, p-value {item.p_value}"
+        return ""
 
     def _signature(self, origin: Origin, report: SignatureReport) -> SignatureRow:
         if report.bundle != self.bundle.digest:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from edgeadapt.patch import Evidence
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import Lane, Outcome
+from edgeadapt.wire import Descriptors, Lane, Outcome
 from edgeadapt_cloud.core.rollout.stages import Stage
 
 
@@ -63,13 +63,21 @@ class OutcomeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DescriptorsRow:
+    """Samples that a device could send; not kept itself, only what follows from it is."""
+
+    origin: Origin
+    message: Descriptors
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedRow:
     """A well-formed message whose content was refused: acknowledged so that it is not sent for ever."""
 
     origin: Origin
 
 
-Commit = SampleRow | SignatureRow | OutcomeRow | RejectedRow
+Commit = SampleRow | SignatureRow | OutcomeRow | DescriptorsRow | RejectedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,35 @@ class PatchRow:
     expires_s: float = 0.0
 
 
-Record = DeviceRow | CohortRow | SegmentRow | JobRow | PatchRow
+WantState = Literal["wanted", "waiting", "received"]
+
+
+@dataclass(frozen=True, slots=True)
+class WantRow:
+    """An announced sample that shows `thing`: wanted, waiting as a substitute, or received.
+
+    `shelf` says what its thing is compared with; `vector` [64] is its descriptor; `asked_s` wall seconds.
+    """
+
+    device: str
+    outbox: str
+    sample: int
+    bundle: str
+    shelf: str
+    thing: int
+    lane: str
+    state: WantState
+    members: int
+    vector: bytes
+    asked_s: float
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Who can send it, and as what."""
+        return (self.device, self.outbox, self.sample)
+
+
+Record = DeviceRow | CohortRow | SegmentRow | JobRow | PatchRow | WantRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +225,7 @@ class Snapshot:
     jobs: tuple[JobRow, ...] = ()
     patches: tuple[PatchRow, ...] = ()
     outcomes: tuple[OutcomeRow, ...] = ()
+    wants: tuple[WantRow, ...] = ()
 
     def of_bundle(self, digest: str) -> Snapshot:
         """What concerns one bundle: its cohorts and everything that hangs on them.

@@ -32,6 +32,10 @@ class Store(Protocol):
         """Take out a cohort and what says which segments are in it."""
         ...
 
+    def forget_wants(self, keys: tuple[tuple[str, str, int], ...]) -> None:
+        """Take out announced samples, by (device, outbox, sample)."""
+        ...
+
     def quarantine(self, item: Quarantine, received_s: float) -> None:
         """Count a bad message and keep its beginning."""
         ...

@@ -19,7 +19,7 @@ from edgeadapt_cloud.core.fleet.accords import why_apart
 from edgeadapt_cloud.core.rows import CohortRow, DeviceRow, JobRow, PatchRow
 from edgeadapt_cloud.io.lock import is_held
 from edgeadapt_cloud.io.rowcodec import DAMAGED, decode_row
-from edgeadapt_cloud.io.schema import SCHEMA_VERSION
+from edgeadapt_cloud.io.schema import MIGRATIONS, SCHEMA_VERSION
 from edgeadapt_cloud.io.store import DATABASE_NAME
 
 
@@ -78,7 +78,11 @@ class PatchReport(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything that `status` shows."""
+    """Everything that `status` shows.
+
+    `questions` are the unknown things that devices have sent for a person to look at, `questions_coming`
+    those that were wanted and are not here yet.
+    """
 
     running: bool
     cohorts: tuple[CohortReport, ...]
@@ -88,6 +92,8 @@ class Report(msgspec.Struct, frozen=True):
     samples: int
     samples_waiting: int
     quarantine: dict[str, int]
+    questions: int = 0
+    questions_coming: int = 0
 
 
 def read_report(state_dir: Path) -> Report:
@@ -145,8 +151,26 @@ class _Reader:
             patches=tuple(self._patch(row) for row in patches),
             samples=int(samples),
             samples_waiting=int(samples) - sum(placed.values()),
+            questions=self._questions(),
+            questions_coming=self._count(
+                "SELECT count(DISTINCT thing) FROM wants WHERE lane = 'ask' AND state = 'wanted' AND thing"
+                " NOT IN (SELECT thing FROM wants WHERE state = 'received')"
+            ),
             quarantine={str(name).removeprefix("quarantined."): int(value) for name, value in counters},
         )
+
+    def _questions(self) -> int:
+        """Things, and samples that came without having been announced."""
+        things = "SELECT count(DISTINCT thing) FROM wants WHERE lane = 'ask' AND state = 'received'"
+        unannounced = (
+            "SELECT count(*) FROM samples JOIN messages USING (arrival) LEFT JOIN wants"
+            " ON wants.device = messages.device AND wants.outbox = messages.outbox"
+            " AND wants.sample = messages.sequence WHERE samples.lane = 'ask' AND wants.thing IS NULL"
+        )
+        return self._count(things) + self._count(unannounced)
+
+    def _count(self, query: str) -> int:
+        return int(self._db.execute(query).fetchone()[0])
 
     def _cohorts(self, patches: list[PatchRow], samples: dict[str, int]) -> Iterator[CohortReport]:
         for body in self._column("SELECT body FROM cohorts ORDER BY rowid"):
@@ -239,7 +263,8 @@ def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
     try:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version != SCHEMA_VERSION:
-            raise ConfigError(f"{path}: schema version {version}, this release reads {SCHEMA_VERSION}")
+            older = "; starting the service once brings it up to date" if version in MIGRATIONS else ""
+            raise ConfigError(f"{path}: schema version {version}, this release reads {SCHEMA_VERSION}{older}")
         with db:
             yield db
     except sqlite3.Error as error:

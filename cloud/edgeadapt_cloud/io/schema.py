@@ -1,6 +1,9 @@
-"""The database's tables (schema version 2). Rows of devices are only ever inserted; see `io.store`."""
+"""The database's tables (schema version 3), and how those of an older version become them.
 
-SCHEMA_VERSION = 2
+Rows of devices are only ever inserted; see `io.store`.
+"""
+
+SCHEMA_VERSION = 3
 
 TABLES = """
 CREATE TABLE messages (
@@ -45,4 +48,24 @@ CREATE TABLE quarantine (
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE starts (epoch INTEGER PRIMARY KEY AUTOINCREMENT, started_s REAL NOT NULL);
 CREATE TABLE orders (id INTEGER PRIMARY KEY AUTOINCREMENT, cohort TEXT NOT NULL, to_base INTEGER NOT NULL);
+CREATE TABLE wants (
+    device TEXT NOT NULL, outbox TEXT NOT NULL, sample INTEGER NOT NULL,
+    thing INTEGER NOT NULL, lane TEXT NOT NULL, state TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (device, outbox, sample)
+);
 """
+
+# From each older version to the next.
+MIGRATIONS = {
+    1: """
+CREATE TABLE starts (epoch INTEGER PRIMARY KEY AUTOINCREMENT, started_s REAL NOT NULL);
+UPDATE samples SET lane = 'audit' WHERE lane = 'uniform';
+""",
+    2: """
+CREATE TABLE wants (
+    device TEXT NOT NULL, outbox TEXT NOT NULL, sample INTEGER NOT NULL,
+    thing INTEGER NOT NULL, lane TEXT NOT NULL, state TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (device, outbox, sample)
+);
+""",
+}

@@ -31,9 +31,10 @@ from edgeadapt_cloud.core.rows import (
     SignatureRow,
     Snapshot,
     StoredSample,
+    WantRow,
 )
 from edgeadapt_cloud.io.rowcodec import decode_row, encode_row, float_array
-from edgeadapt_cloud.io.schema import SCHEMA_VERSION, TABLES
+from edgeadapt_cloud.io.schema import MIGRATIONS, SCHEMA_VERSION, TABLES
 
 DATABASE_NAME = "cloud.sqlite"
 QUARANTINED_BYTES = 4096
@@ -76,12 +77,14 @@ class SqliteStore:
         tables = int(self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
         if version == 0 and tables == 0:
             self._db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        elif version != SCHEMA_VERSION:
+        elif version != SCHEMA_VERSION and version not in MIGRATIONS:
             raise ConfigError(f"{path}: schema version {version}, this release reads {SCHEMA_VERSION}")
         elif path is not None and path.stat().st_size <= _CHECKED_BYTES:
             found = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
+        for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            self._db.executescript(f"BEGIN; {MIGRATIONS[older]} PRAGMA user_version = {older + 1}; COMMIT;")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -138,6 +141,9 @@ class SqliteStore:
             self._put("cohorts", record.cohort, record.serial, encode_row(record))
         elif isinstance(record, JobRow):
             self._put("jobs", record.job, record.cohort, record.state, encode_row(record))
+        elif isinstance(record, WantRow):
+            about = (record.thing, record.lane, record.state)
+            self._put("wants", *record.key, *about, encode_row(record))
         else:
             assert isinstance(record, PatchRow)
             key = (record.cohort, record.serial, record.digest, record.stage.value)
@@ -147,6 +153,11 @@ class SqliteStore:
         """Take out a cohort and what says which segments are in it."""
         self._run("DELETE FROM cohorts WHERE cohort = ?", cohort)
         self._run("DELETE FROM segments WHERE cohort = ?", cohort)
+
+    def forget_wants(self, keys: tuple[tuple[str, str, int], ...]) -> None:
+        """Take out announced samples, by (device, outbox, sample)."""
+        for key in keys:
+            self._run("DELETE FROM wants WHERE device = ? AND outbox = ? AND sample = ?", *key)
 
     def quarantine(self, item: Quarantine, received_s: float) -> None:
         """Count a bad message and keep its beginning; the oldest beyond the limit are let go."""
@@ -195,6 +206,7 @@ class SqliteStore:
             jobs=self._bodies("jobs ORDER BY job", JobRow),
             patches=self._bodies("patches ORDER BY cohort, serial", PatchRow),
             outcomes=self._outcomes(),
+            wants=self._bodies("wants ORDER BY rowid", WantRow),
         )
 
     def close(self) -> None:

@@ -172,7 +172,7 @@ def test_other_schema_version_is_a_clear_error(tmp_path: Path) -> None:
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(ConfigError, match="schema version 99, this release reads 2"):
+    with pytest.raises(ConfigError, match="schema version 99, this release reads 3"):
         SqliteStore(path)
     with pytest.raises(ConfigError, match="schema version 99"):
         read_report(tmp_path)
