@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,7 +28,7 @@ def vector(seed: int, turned: float = 0.0) -> bytes:
     rng = np.random.default_rng(seed)
     one, other = rng.normal(size=(2, SIZE))
     values = one + turned * other
-    return np.rint(values * (127 / np.abs(values).max())).astype(np.int8).tobytes()
+    return bytes(np.rint(values * (127 / np.abs(values).max())).astype(np.int8))
 
 
 def item(sample: int, seed: int, *, lane: Lane = "ask", turned: float = 0.0) -> DescriptorItem:
@@ -84,7 +84,7 @@ def announce(cloud: LocalCloud, device: DeviceDouble, now: Instant, *items: Desc
     return told(cloud)[device.name]
 
 
-def send(cloud: LocalCloud, device: DeviceDouble, sample: int, now: Instant, **changes: object) -> None:
+def send(cloud: LocalCloud, device: DeviceDouble, sample: int, now: Instant, **changes: Any) -> None:
     """A wanted sample arrives."""
     topic, payload = device.sample(lane="ask", **changes)
     message = decode(payload)

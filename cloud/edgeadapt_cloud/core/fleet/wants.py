@@ -138,8 +138,19 @@ class Wants:
             return "declined"
         else:
             state = "waiting"
-        shows = (self._bundle, thing.shelf, thing.number, item.lane)
-        row = WantRow(*key, *shows, state, item.members, item.vector, now.wall_s)
+        row = WantRow(
+            device=origin.device,
+            outbox=origin.outbox,
+            sample=item.sample,
+            bundle=self._bundle,
+            shelf=thing.shelf,
+            thing=thing.number,
+            lane=item.lane,
+            state=state,
+            members=item.members,
+            vector=item.vector,
+            asked_s=now.wall_s,
+        )
         self._claim(thing, row, now)
         effects.append(Save(row))
         return state
