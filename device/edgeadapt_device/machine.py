@@ -58,6 +58,7 @@ _IDLE_S = 0.05
 # Small models score thousands of frames a second; what is due can wait for some of them.
 _TICK_S = 0.01
 _GOODBYE_S = 5.0
+_EXPIRE_S = 60.0
 
 
 def now() -> Instant:
@@ -116,7 +117,7 @@ class Machine:
             check_encodable(bundle.manifest.input)
             if warning := burst_warning(config.budget.burst_bytes, bundle.manifest.input.frame_shape):
                 reporter.tell(warning)
-        self._tick_due_s = 0.0
+        self._tick_due_s = self._expire_due_s = 0.0
         self._desk = Desk(self._state_dir, reporter.tell)
         # A text is something another thread wants told; None only wakes whoever waits.
         self._inbox: queue.SimpleQueue[tuple[ev.Event | str | None, Session | None]] = queue.SimpleQueue()
@@ -135,6 +136,7 @@ class Machine:
             self._state_dir / "outbox.sqlite",
             self._open_outbox,
             max_bytes=self.config.delivery.outbox_bytes,
+            retention_s=3600.0 * self.config.delivery.retention_hours,
         )
         stack.callback(self.close_quietly, outbox.close)
         if outbox.trouble:
@@ -187,6 +189,7 @@ class Machine:
             self._state_dir / "outbox.sqlite",
             max_bytes=self.config.delivery.outbox_bytes,
             durability=self.config.delivery.durability,
+            retention_s=3600.0 * self.config.delivery.retention_hours,
             report=self._reporter.tell,
         )
 
@@ -262,8 +265,22 @@ class Machine:
             self._reporter.tell("the outbox is on the disk again")
             changed = ev.OutboxChanged(self._outbox.outbox_id, self._outbox.pending())
             self._performer.handle(changed, moment)
+        if moment.mono_s >= self._expire_due_s:
+            self._expire(moment)
         self._desk.tend(self.core, self._performer.handle, moment)
         self._reporter.write_if_due(self.watched, moment)
+
+    def _expire(self, moment: Instant) -> None:
+        """Let go of what the outbox may not keep any longer."""
+        self._expire_due_s = moment.mono_s + _EXPIRE_S
+        try:
+            old = self._outbox.expire()
+        except TransportError as error:
+            self._reporter.storage_failed(error)
+            return
+        if old:
+            hours = self.config.delivery.retention_hours
+            self._performer.handle(ev.Dropped(old, f"older than {hours:g} h, undelivered"), moment)
 
     # From start to stop
 
