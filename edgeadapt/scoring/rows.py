@@ -18,6 +18,7 @@ from edgeadapt.tensors import FloatArray
 
 Array = npt.NDArray[np.float64]
 _MOST = float(np.finfo(np.float32).max)
+_SHORTEST = 1e-30
 
 
 def scored(formula: Callable[..., Array], *inputs: FloatArray) -> FloatArray:
@@ -56,3 +57,10 @@ def wide_softmax(x: Array) -> Array:
     e: Array = np.exp(x - np.maximum.reduce(x, axis=1)[:, None])
     e /= np.add.reduce(e, axis=1)[:, None]
     return e
+
+
+def unit(x: Array) -> Array:
+    """Rows of [N, D] at length 1; a row of zeros stays so."""
+    length = np.sqrt(np.add.reduce(x * x, axis=1))
+    result: Array = x / np.maximum(length, _SHORTEST)[:, None]
+    return result

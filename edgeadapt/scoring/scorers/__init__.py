@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
-from edgeadapt.scoring.scorers import energy, entropy, gen, margin, max_softmax
+from edgeadapt.scoring.scorers import (
+    abet,
+    energy,
+    entropy,
+    fdbd,
+    gen,
+    hdc,
+    margin,
+    max_softmax,
+    prototype_mixture,
+    rmds,
+    style,
+    vim,
+)
 
-__all__ = ["energy", "entropy", "gen", "margin", "max_softmax"]
+__all__ = [
+    "abet",
+    "energy",
+    "entropy",
+    "fdbd",
+    "gen",
+    "hdc",
+    "margin",
+    "max_softmax",
+    "prototype_mixture",
+    "rmds",
+    "style",
+    "vim",
+]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edgeadapt.scoring.base import SCORERS
+from edgeadapt.scoring.rows import Array, log_sum_exp
 from edgeadapt.scoring.scorers.of_logits import OfLogits
-from edgeadapt.scoring.scorers.rows import Array, log_sum_exp
 
 
 class Energy(OfLogits):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgeadapt.scoring.base import SCORERS
+from edgeadapt.scoring.rows import Array
 from edgeadapt.scoring.scorers.of_logits import OfLogits
-from edgeadapt.scoring.scorers.rows import Array
 
 
 class MaxSoftmax(OfLogits):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from edgeadapt.errors import WireError
 from edgeadapt.scoring.base import Need, Outputs, Source
-from edgeadapt.scoring.scorers.rows import Array, scored
+from edgeadapt.scoring.rows import Array, scored
 from edgeadapt.tensors import FloatArray
 
 

@@ -200,7 +200,7 @@ def compile_draft(
         parity,
         prepared.layers,
         prepared.findings,
-        (*_notes(prepared, made, data), *fitted.notes),
+        (*fitted.notes, *_notes(prepared, made, data)),
         costs,
         compared,
     )
