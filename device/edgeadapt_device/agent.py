@@ -25,6 +25,7 @@ import numpy.typing as npt
 from edgeadapt.bundle import Bundle
 from edgeadapt.errors import ConfigError
 from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Verdict
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.config.settings import resolve
 from edgeadapt_device.core.effects import Predicted
@@ -54,6 +55,9 @@ class Result(msgspec.Struct, frozen=True):
         embedding: [N, D] float32.
         entropy: [N] float32, of the probabilities, in nats.
         flagged: [N] bool, whether the frame was chosen for upload.
+        verdicts: N words, what each frame is to the model: "familiar", "informative" (known, but unsure),
+            "shifted" (strange, before the model has adapted to its domain), "unknown" (strange after it
+            has) or "unreliable" (the outputs are not finite).
         generation: what scored them: "base", or the first digits of a patch's digest.
         segment: number of the stretch of one domain that the last frame belongs to.
     """
@@ -64,6 +68,7 @@ class Result(msgspec.Struct, frozen=True):
     embedding: FloatArray
     entropy: FloatArray
     flagged: npt.NDArray[np.bool_]
+    verdicts: tuple[Verdict, ...]
     generation: str
     segment: int
 
@@ -162,6 +167,7 @@ class Agent:
                 embedding=scores.embedding,
                 entropy=np.array([answer.entropy for answer in answers], np.float32),
                 flagged=np.array([answer.flagged for answer in answers], np.bool_),
+                verdicts=tuple(answer.verdict for answer in answers),
                 generation=answers[0].generation,
                 segment=answers[-1].segment,
             )

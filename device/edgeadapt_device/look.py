@@ -74,6 +74,12 @@ class Looker:
         counts.update(
             patch=_patch(core),
             trial=_trial(core),
+            verdicts=core.flagging.counts,
+            window=core.flagging.window.text if core.flagging.window is not None else "",
+            suspects=core.flagging.suspects,
+            covariate=core.flagging.covariate,
+            clusters=len(core.flagging.quarantine),
+            questions=core.flagging.quarantine.questions,
             bytes_up=link.sent_bytes,
             connected=view.connected and running,
         )

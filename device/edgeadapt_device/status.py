@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from edgeadapt.errors import ConfigError, TransportError
-from edgeadapt.wire import TrialCheck
+from edgeadapt.wire import LedgerLine, TrialCheck, VerdictCounts
 
 STATUS_NAME = "status.json"
 
@@ -62,11 +62,18 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         trial: the patch that is built for trial or on trial, in words; "" for none.
         evidence: what was seen of the patch on trial so far, a line for each check.
         drift: the domain's distance from the source, in source standard deviations.
+        verdicts: frames by verdict.
+        window: the verdict about the last window of frames, in words; "" before the first.
+        suspects: frames that wait until the model has adapted, to be scored again.
+        covariate: of those that were, how many were normal then.
+        clusters: kinds of strange things in quarantine.
+        questions: asked about them.
         flagged: frames chosen for upload.
         uploaded: samples that the server has acknowledged.
         outbox_rows: messages that the server has not acknowledged.
         bytes_up: topics and payloads that went out on a connection, resent ones included.
-        bytes_down: topics and payloads that were received.
+        bytes_down: what came down on the link, protocol overhead included.
+        ledger: what each purpose has cost on the link, protocol overhead included.
         budget_left_bytes: what the uplink may spend at once.
         connected: a broker is there.
         broker: where the broker is.
@@ -123,11 +130,18 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     trial: str = ""
     evidence: tuple[TrialCheck, ...] = ()
     drift: float = 0.0
+    verdicts: VerdictCounts = VerdictCounts()
+    window: str = ""
+    suspects: int = 0
+    covariate: int = 0
+    clusters: int = 0
+    questions: int = 0
     flagged: int = 0
     uploaded: int = 0
     outbox_rows: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+    ledger: tuple[LedgerLine, ...] = ()
     budget_left_bytes: int = 0
     connected: bool = False
     broker: str = ""

@@ -87,6 +87,18 @@ def _generation(found: DeviceStatus) -> str:
     )
 
 
+def _verdicts(found: DeviceStatus) -> str:
+    counts = msgspec.structs.asdict(found.verdicts)
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _strange(found: DeviceStatus) -> str:
+    return (
+        f"{found.suspects} wait until the model has adapted, {found.covariate} were normal then; "
+        f"{found.clusters} kinds in quarantine, {found.questions} questions"
+    )
+
+
 def _broker(found: DeviceStatus, runs: bool) -> str:
     if not runs:
         return "not connected"
@@ -111,6 +123,9 @@ def _rows(found: DeviceStatus, runs: bool) -> list[tuple[str, str]]:
         ("patch", found.patch or "none"),
         ("trial", f"{found.trial or 'none'}; {found.reverts} patches taken back"),
         *(("", _evidence(line)) for line in found.evidence),
+        ("verdicts", _verdicts(found)),
+        ("window", found.window or "none yet"),
+        ("strange", _strange(found)),
         ("uploads", f"{found.flagged} flagged, {found.uploaded} acknowledged, {found.outbox_rows} waiting"),
         ("bytes", f"{found.bytes_up} up, {found.bytes_down} down, {found.budget_left_bytes} left to spend"),
         ("quarantined", str(found.quarantined)),

@@ -1,7 +1,8 @@
 """The device's answers for its host: an append-only CSV that survives a killed process.
 
 One header, one line per frame; a line that was cut off half-way is removed when the file is opened
-again. Where frames are files, the last column names them. Rows are buffered for a fifth of a second at
+again. Where frames are files, the last column names them. A file of an older release has no verdicts, and
+gets none. Rows are buffered for a fifth of a second at
 most, as counted by the times that are passed in. A disk that refuses, from the start on or later, is tried
 again now and then; until then rows are kept, up to a bound, and not one of them raises: the model goes on.
 """
@@ -18,8 +19,16 @@ from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.io.durable import FULL
 
-HEADER = "frame,prediction,entropy,generation,segment,flagged"
+_OLD_HEADER = "frame,prediction,entropy,generation,segment,flagged"
+HEADER = _OLD_HEADER + ",verdict"
 NAMED_HEADER = HEADER + ",file"
+# A file keeps the columns that it was begun with: (verdict, file) by header.
+_COLUMNS = {
+    HEADER: (True, False),
+    NAMED_HEADER: (True, True),
+    _OLD_HEADER: (False, False),
+    _OLD_HEADER + ",file": (False, True),
+}
 # Rows that are kept while the disk refuses, about 50 bytes each.
 KEPT_ROWS = 20_000
 _TAIL_BYTES = 4096
@@ -71,7 +80,7 @@ class PredictionLog:
         self._path, self._header = path, NAMED_HEADER if named else HEADER
         self._file: FileIO | None = None
         self._last_frame: int | None = None
-        self._named = named
+        self._judged, self._named = True, named
         try:
             self._open()
         except IsADirectoryError as error:
@@ -82,14 +91,16 @@ class PredictionLog:
             # A disk that is full or read-only now may not always be: the first rows try again.
             self.trouble = f"{path}: {error.strerror}: predictions wait in memory"
             with suppress(OSError):
-                _, self._last_frame, self._named = _read(path, self._header)
+                found = _read(path, self._header)
+                self._last_frame, self._judged, self._named = found.last_frame, found.judged, found.named
 
     def _open(self) -> FileIO:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            _, last_frame, self._named = _mend(self._path, self._header)
+            found = _mend(self._path, self._header)
+            self._judged, self._named = found.judged, found.named
             if not self._rows:
-                self._last_frame = last_frame
+                self._last_frame = found.last_frame
             # Without a buffer of Python's own, so that it is known what has reached the file.
             self._file = FileIO(self._path, "a")
             self.trouble = ""
@@ -108,6 +119,7 @@ class PredictionLog:
         """Append one line; raises TransportError when the disk was tried and refuses."""
         p = predicted
         row = f"{p.frame},{p.label},{p.entropy:.6f},{p.generation},{p.segment},{int(p.flagged)}"
+        row += f",{p.verdict}" if self._judged else ""
         row += f",{_quoted(name)}\n" if self._named else "\n"
         if len(self._rows) < self._kept_rows:
             self._rows.append(row.encode(errors="backslashreplace"))
@@ -167,10 +179,11 @@ def _quoted(name: str) -> str:
 
 
 class _Found(NamedTuple):
-    """What a file holds: bytes to keep (0: a header is to be written), last frame, whether rows are named."""
+    """What a file holds: bytes to keep (0: a header is to be written), last frame, which columns it has."""
 
     size: int
     last_frame: int | None
+    judged: bool
     named: bool
 
 
@@ -190,13 +203,13 @@ def _read(path: Path, header: str) -> _Found:
     """Look at a file without changing it; raises ConfigError when it is no file of predictions."""
     with path.open("rb") as file:
         head = file.readline(len(NAMED_HEADER) + 1)
-        known = {f"{text}\n".encode(): text for text in (HEADER, NAMED_HEADER)}
+        known = {f"{text}\n".encode(): columns for text, columns in _COLUMNS.items()}
         if head not in known:
             # An empty file, or a header that was cut off.
             if not any(line.startswith(head) for line in known):
                 raise ConfigError(f"{path} is no file of predictions: move it, or set output.predictions")
-            return _Found(0, None, header == NAMED_HEADER)
-        named = known[head] == NAMED_HEADER
+            return _Found(0, None, *_COLUMNS[header])
+        judged, named = known[head]
         size = file.seek(0, os.SEEK_END)
         start = max(0, size - _TAIL_BYTES)
         file.seek(start)
@@ -206,8 +219,8 @@ def _read(path: Path, header: str) -> _Found:
         raise ConfigError(f"{path}: its last lines are not predictions")
     last = tail[:whole].splitlines()[-1]
     if last + b"\n" == head:
-        return _Found(start + whole, None, named)
+        return _Found(start + whole, None, judged, named)
     try:
-        return _Found(start + whole, int(last.split(b",", 1)[0]), named)
+        return _Found(start + whole, int(last.split(b",", 1)[0]), judged, named)
     except ValueError as error:
         raise ConfigError(f"{path}: its last line is no prediction: {last[:80]!r}") from error

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from edgeadapt_device.service.health import Health
 from edgeadapt_device.status import DeviceStatus
 
@@ -16,7 +18,7 @@ PREFIX = "edgeadapt_device_"
 
 
 class Metric(NamedTuple):
-    """One family with one sample."""
+    """One sample of a family; those of one family follow one another."""
 
     name: str
     kind: str
@@ -31,6 +33,8 @@ def families(status: DeviceStatus, health: Health) -> tuple[Metric, ...]:
         Metric("up", "gauge", "1 while frames are scored as they should be.", health.state != "failed"),
         Metric("healthy", "gauge", "1 while nothing at all is wrong.", health.state == "ok"),
         *_counters(status),
+        *_verdicts(status),
+        *_ledger(status),
         *_gauges(status),
         Metric(
             "generation_info",
@@ -55,9 +59,10 @@ def _counters(status: DeviceStatus) -> tuple[Metric, ...]:
         ("frames_skipped_total", "Frames of the source that could not be used.", status.skipped),
         ("frames_dropped_total", "Frames of the source that were overtaken by newer ones.", status.dropped),
         ("flagged_total", "Frames chosen for upload.", status.flagged),
+        ("questions_total", "Questions asked about kinds of strange things.", status.questions),
         ("uploaded_total", "Samples that the server has acknowledged.", status.uploaded),
         ("sent_bytes_total", "Topics and payloads that went out.", status.bytes_up),
-        ("received_bytes_total", "Topics and payloads that came in.", status.bytes_down),
+        ("received_bytes_total", "Bytes that came down, protocol overhead included.", status.bytes_down),
         ("builds_total", "Sessions that were asked for.", status.builds),
         ("swaps_total", "Sessions that took over from another one.", status.swaps),
         ("statistics_updates_total", "Re-estimations of the norm statistics.", status.updates),
@@ -68,6 +73,23 @@ def _counters(status: DeviceStatus) -> tuple[Metric, ...]:
     return tuple(Metric(name, "counter", text, value) for name, text, value in rows)
 
 
+def _ledger(status: DeviceStatus) -> tuple[Metric, ...]:
+    text = "Bytes on the link by purpose, protocol overhead included."
+    return tuple(
+        Metric("link_bytes_total", "counter", text, count, (("purpose", line.purpose), ("direction", way)))
+        for line in status.ledger
+        for way, count in (("up", line.bytes_up), ("down", line.bytes_down))
+    )
+
+
+def _verdicts(status: DeviceStatus) -> tuple[Metric, ...]:
+    counts = msgspec.structs.asdict(status.verdicts)
+    return tuple(
+        Metric("verdicts_total", "counter", "Frames by verdict.", count, (("verdict", name),))
+        for name, count in counts.items()
+    )
+
+
 def _gauges(status: DeviceStatus) -> tuple[Metric, ...]:
     rows = (
         ("frames_per_second", "Frames scored over the last moments.", status.frames_per_second),
@@ -75,6 +97,8 @@ def _gauges(status: DeviceStatus) -> tuple[Metric, ...]:
         ("frame_age_seconds", "Time since the last frame was scored.", status.frame_age_s),
         ("drift", "Distance of the domain from the source, in source deviations.", status.drift),
         ("segment", "Number of the running stretch of one domain.", status.segment),
+        ("suspects", "Strange frames that wait until the model has adapted.", status.suspects),
+        ("strange_kinds", "Kinds of strange things in quarantine.", status.clusters),
         ("outbox_rows", "Messages that the server has not acknowledged.", status.outbox_rows),
         ("budget_left_bytes", "What the uplink may spend at once.", status.budget_left_bytes),
         ("connected", "1 while a broker is there.", status.connected),
@@ -87,14 +111,20 @@ def _gauges(status: DeviceStatus) -> tuple[Metric, ...]:
 
 def render(status: DeviceStatus, health: Health) -> bytes:
     """The page that a scrape gets."""
-    return "".join(_family(metric) for metric in families(status, health)).encode()
+    lines, last = [], ""
+    for metric in families(status, health):
+        name = PREFIX + metric.name
+        if metric.name != last:
+            lines.append(f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n")
+            last = metric.name
+        lines.append(_sample(metric, name))
+    return "".join(lines).encode()
 
 
-def _family(metric: Metric) -> str:
-    name = PREFIX + metric.name
+def _sample(metric: Metric, name: str) -> str:
     labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in metric.labels)
     shown = f"{name}{{{labels}}}" if labels else name
-    return f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n{shown} {float(metric.value)!r}\n"
+    return f"{shown} {float(metric.value)!r}\n"
 
 
 def _escaped(value: str) -> str:

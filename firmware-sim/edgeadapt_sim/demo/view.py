@@ -30,7 +30,10 @@ _NEWS_LINES = 5
 
 @dataclass(frozen=True, slots=True)
 class DeviceLine:
-    """One device now. `accuracy` is 0..1 over the last 500 frames; `history` is the loop's, older first."""
+    """One device now. `accuracy` is 0..1 over the last 500 frames; `history` is the loop's, older first.
+
+    `strange` are frames that the device called shifted or unknown.
+    """
 
     name: str
     domain: str
@@ -44,6 +47,7 @@ class DeviceLine:
     bytes_down: int
     generation: str
     state: str
+    strange: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ def _devices(lines: Sequence[DeviceLine], width: int) -> RenderableType:
         table.add_column(name, justify="right", style=_STYLES[method], no_wrap=True)
     if wide:
         table.add_column("full loop so far", width=_SPARK_COLUMNS, no_wrap=True)
+    if wide:
+        table.add_column("strange", justify="right", no_wrap=True)
     for name in ("flagged", "uploaded", "sent", "received") if roomy else ("uploaded", "sent"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("model", no_wrap=True, ratio=1)
@@ -121,6 +127,8 @@ def _device_cells(line: DeviceLine, *, wide: bool, roomy: bool) -> list[Renderab
     if wide:
         cells.append(Text(sparkline(line.history), style="cyan"))
     uploaded, sent = f"{line.uploaded:,}", bytes_text(line.bytes_up)
+    if wide:
+        cells.append(f"{line.strange:,}")
     cells += [f"{line.flagged:,}", uploaded, sent, bytes_text(line.bytes_down)] if roomy else [uploaded, sent]
     cells.append(Text(f"{line.generation} {line.state}".strip(), overflow="ellipsis"))
     return cells
@@ -173,8 +181,9 @@ def plain_lines(scene: Scene) -> list[str]:
         scores = ", ".join(f"{LABELS[method]} {100 * line.accuracy[method]:.1f} %" for method in METHODS)
         lines.append(
             f"[{scene.elapsed_s:4.0f} s] {line.name}: {words(line.domain)}; {scores}; "
-            f"uploaded {line.uploaded} of {line.flagged} flagged; sent {bytes_text(line.bytes_up)}, "
-            f"received {bytes_text(line.bytes_down)}; {line.generation} {line.state}".rstrip()
+            f"{line.strange} strange; uploaded {line.uploaded} of {line.flagged} flagged; "
+            f"sent {bytes_text(line.bytes_up)}, received {bytes_text(line.bytes_down)}; "
+            f"{line.generation} {line.state}".rstrip()
         )
     samples = sum(line.samples for line in scene.cohorts)
     published = sum(line.published for line in scene.cohorts)

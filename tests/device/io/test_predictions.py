@@ -31,10 +31,22 @@ def test_rows_follow_one_header_over_restarts(tmp_path: Path) -> None:
     log.close()
     assert path.read_text().splitlines() == [
         HEADER,
-        "0,3,1.250000,base,2,0",
-        "1,3,1.250000,base,2,1",
-        "2,3,1.250000,base,2,0",
+        "0,3,1.250000,base,2,0,familiar",
+        "1,3,1.250000,base,2,1,familiar",
+        "2,3,1.250000,base,2,0,familiar",
     ]
+
+
+@pytest.mark.parametrize(("named", "end"), [(False, ""), (True, ",a.png")])
+def test_a_file_of_an_older_release_keeps_its_columns(tmp_path: Path, named: bool, end: str) -> None:
+    path = tmp_path / "p.csv"
+    header = "frame,prediction,entropy,generation,segment,flagged" + (",file" if named else "")
+    path.write_text(f"{header}\n4,1,0.1,base,0,0{end}\n")
+    log = PredictionLog(path, named=named)
+    assert log.last_frame() == 4
+    log.write(predicted(5), 0.0, name="a.png")
+    log.close()
+    assert path.read_text().splitlines() == [header, f"4,1,0.1,base,0,0{end}", f"5,3,1.250000,base,2,0{end}"]
 
 
 def test_rows_reach_the_file_by_number_or_by_time(tmp_path: Path) -> None:

@@ -49,18 +49,26 @@ def get(address: str, path: str, method: str = "GET") -> tuple[int, str, str]:
 
 
 def samples(text: str) -> dict[str, float]:
-    """Name to value of a page in the text format; asserts that it is one."""
+    """Name to value of a page in the text format; asserts that it is one.
+
+    Samples that only their labels tell apart are summed.
+    """
     found: dict[str, float] = {}
-    lines = text.split("\n")
+    lines, seen = text.split("\n"), set[str]()
     assert lines.pop() == ""
-    for at in range(0, len(lines), 3):
-        name, _, value = (match := _SAMPLE.fullmatch(lines[at + 2]) or pytest.fail(lines[at + 2])).groups()
-        assert match is not None
-        assert lines[at].startswith(f"# HELP {name} ")
-        assert lines[at + 1] in (f"# TYPE {name} counter", f"# TYPE {name} gauge")
-        assert (lines[at + 1].endswith("counter")) == name.endswith("_total")
-        assert name not in found
-        found[name] = float(value)
+    while lines:
+        if lines[0].startswith("# HELP "):
+            family, kind = lines.pop(0).split()[2], lines.pop(0)
+            assert family not in found
+            assert kind in (f"# TYPE {family} counter", f"# TYPE {family} gauge")
+            assert kind.endswith("counter") == family.endswith("_total")
+        match = _SAMPLE.fullmatch(line := lines.pop(0))
+        assert match is not None, line
+        name, labels, value = match.groups()
+        assert name == family
+        assert f"{name}{labels}" not in seen
+        seen.add(f"{name}{labels}")
+        found[name] = found.get(name, 0.0) + float(value)
     return found
 
 

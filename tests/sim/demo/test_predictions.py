@@ -24,6 +24,17 @@ def test_takes_whole_lines_only_and_counts_in_one_piece(tmp_path: Path) -> None:
     assert (tail.flagged, tail.generation, tail.segment) == (2, "c-1 #2", 1)
 
 
+def test_counts_verdicts_where_the_device_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    header = "frame,prediction,entropy,generation,segment,flagged,verdict"
+    path.write_text(
+        f"{header}\n0,7,0.1,base,0,1,unknown\n1,3,0.2,base,0,0,familiar\n2,3,0.2,base,0,0,unknown\n"
+    )
+    tail = PredictionsTail(path, 3)
+    assert tail.read() == 3
+    assert tail.verdicts == {"unknown": 2, "familiar": 1}
+
+
 def test_a_frame_scored_again_keeps_its_first_answer(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text("0,7,0.1,base,0,0\n1,2,0.1,base,0,0\n1,5,0.1,base,0,1\n")

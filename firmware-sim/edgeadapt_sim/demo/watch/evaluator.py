@@ -90,6 +90,7 @@ class Evaluator:
             bytes_down=traffic.bytes_down,
             generation=generation,
             state=next(said, ""),
+            strange=self._tail.verdicts["shifted"] + self._tail.verdicts["unknown"],
         )
 
     def traffic(self, uploaded: int, bytes_up: int, bytes_down: int) -> Traffic:
