@@ -111,7 +111,7 @@ class Flagging:
 
     def judge(self, event: FrameScored, entropy: float) -> Decision:
         """The verdict about a frame with this entropy (nats), as what scored it sees it."""
-        adapted = self._settled.adapted(event.token)
+        adapted = self._settled.adapted(event.token, self.window)
         decision = self._decider.judge(
             event.logits,
             event.embedding,
@@ -167,7 +167,7 @@ class Flagging:
         running = self._adaptation.switching.generations.running
         if self._again is not None or not len(self._suspects) or running is None:
             return []
-        if not self._settled.adapted(running.token):
+        if not self._settled.adapted(running.token, self.window):
             return []
         self._again, self._tries = self._suspects.take(), 0
         return [ScoreAgain(running.token, self._again.image)] if self._again is not None else []
