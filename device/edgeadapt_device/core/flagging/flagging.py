@@ -54,7 +54,7 @@ class Flagging:
     """The verdicts of one device.
 
     Attributes:
-        window: the verdict about the last whole window, None before the first.
+        window: the verdict about the segment's last whole window, None before the first.
         quarantine: what stays strange.
         covariate: suspects that were normal to the adapted model, since start.
     """
@@ -154,7 +154,7 @@ class Flagging:
         return Followed(questions, again) if again or questions else _NOTHING
 
     def _new_segment(self, segment: int) -> None:
-        self._segment = segment
+        self._segment, self.window = segment, None
         self._windows.restart()
         self._suspects.new_segment()
         self._again = None

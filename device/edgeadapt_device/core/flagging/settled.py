@@ -3,8 +3,8 @@
 No score tells a new domain from a new class before adaptation; after a good one they do. Adapted is
 
     a patch that passed its trial here, or one that the bank remembers, while it runs
-    the base whose own statistics have followed the segment for long enough, unless in another domain than
-    the source's most of a window is strange all the same: then statistics alone were not enough
+    the base whose own statistics have followed the segment for long enough; in another domain than the
+    source's, a window must have shown that not too much is strange all the same
     a model that nothing on the device can move, or that is never probed, while the domain is the source's
 
 and what is on trial has not proved that it fits. Not here: how statistics move (`core.adapt`).
@@ -35,7 +35,7 @@ class Settled:
     def adapted(self, token: int, window: WindowVerdict | None = None) -> bool:
         """True when what scored a frame (a generation's token) had adapted to the present domain.
 
-        `window` is the verdict about the last whole window, None before the first.
+        `window` is the verdict about the segment's last whole window, None before the first.
         """
         adaptation = self._adaptation
         if adaptation.routes.is_elsewhere(token):
@@ -66,4 +66,4 @@ class Settled:
 
 
 def _overwhelmed(window: WindowVerdict | None) -> bool:
-    return window is not None and window.strange > _MOST_STRANGE * window.frames
+    return window is None or window.strange > _MOST_STRANGE * window.frames
