@@ -18,6 +18,7 @@ from edgeadapt import signature
 from edgeadapt.bundle import Bundle, InputSpec, SlotValues
 from edgeadapt.normstats import NormEstimator, StatisticsConfig, statistics_of_slots, statistics_slots
 from edgeadapt.scoring import Head, Outputs
+from edgeadapt.scoring import Source as FitSource
 from edgeadapt.tensors import FloatArray
 from edgeadapt_device.config import EngineSection
 from edgeadapt_device.io.engines import Engine, Session, open_engine
@@ -49,6 +50,18 @@ class Source:
     holdout: Outputs
     holdout_images: Images
     head: Head | None
+
+    @property
+    def material(self) -> FitSource:
+        """What scorers are fitted on."""
+        return FitSource(self.fit, self.fit_labels, self.head)
+
+    @property
+    def there(self) -> frozenset[str]:
+        """What scorers that need something find."""
+        found = {"logits", "embedding", "style"}
+        found |= {"head"} if self.head is not None else set()
+        return frozenset(found | ({"temperature"} if self.fit.temperature is not None else set()))
 
 
 class Model:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeadapt.scoring import Outputs, Scorer, conformal, scorer_kind, scorer_names
-from edgeadapt.scoring import Source as FitSource
 from edgeadapt.tensors import FloatArray, decode_tensors, encode_tensors
 from edgeadapt_sim.bench.ood.models import Source
 from edgeadapt_sim.bench.ood.plan import Cost
@@ -43,15 +42,12 @@ class Fitted:
 
 def fit_all(source: Source) -> tuple[Fitted, ...]:
     """Fit every registered scorer whose needs are met."""
-    material = FitSource(source.fit, source.fit_labels, source.head)
-    there = {"logits", "embedding", "style"} | ({"head"} if source.head is not None else set())
-    there |= {"temperature"} if source.fit.temperature is not None else set()
     found = []
     for name in scorer_names():
         kind = scorer_kind(name)
-        if kind.needs - there:
+        if kind.needs - source.there:
             continue
-        tensors = dict(kind.fit(material).tensors())
+        tensors = dict(kind.fit(source.material).tensors())
         # A scorer without tensors ships none.
         loaded = kind.load(decode_tensors(encode_tensors(tensors)) if tensors else {})
         clean = loaded.score(source.holdout)

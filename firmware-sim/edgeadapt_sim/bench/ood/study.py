@@ -132,7 +132,7 @@ def measure(bench: Bench, domain: Domain, seen: dict[str, Seen]) -> list[Row]:
                 continue
             values, misrouted = _values(fitted, found)
             rows.append(_row(bench, domain, state, fitted, found, values, misrouted))
-            for pooled in _pooled(state, domain):
+            for pooled in _pooled(state, domain) if "style" not in fitted.needs else ("base",):
                 for kind, groups in values.items():
                     bench.pools[pooled].add(kind, fitted.name, groups)
     return rows
@@ -216,7 +216,7 @@ def _spectra(bench: Bench) -> list[Spectrum]:
 def _costs(bench: Bench) -> list[Cost]:
     source, found = bench.observer.model.source, []
     for fitted in bench.fitted:
-        compared = compare(fitted.name, fitted.scorer, source)
+        compared = compare(fitted.name, source)
         plain = cost(bench.network, fitted, source.holdout)
         found.append(plain if compared is None else compared.beside(plain))
     return found
