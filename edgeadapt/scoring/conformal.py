@@ -15,6 +15,7 @@ Not here: which threshold a frame is held against, and what follows from it.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
@@ -99,3 +100,12 @@ def cauchy(p_values: FloatArray | Sequence[FloatArray]) -> FloatArray:
     # atan2(1, T) / pi is 0.5 - atan(T) / pi without its cancellation for large T.
     combined = np.arctan2(1.0, total / np.maximum(count, 1)) / np.pi
     return np.where(count > 0, combined, 1.0).astype(np.float32)
+
+
+def cauchy_one(p_values: Sequence[float]) -> float:
+    """`cauchy` of one frame's p-values, without the cost of arrays."""
+    held = [min(max(p, _SMALLEST), LARGEST) for p in p_values if p == p]
+    if not held:
+        return 1.0
+    total = sum(1.0 / math.tan(math.pi * p) for p in held)
+    return math.atan2(1.0, total / len(held)) / math.pi

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeadapt.bundle.calibration import Calibration
 from edgeadapt.errors import BundleError, ConfigError, WireError
 from edgeadapt.scoring import conformal
-from edgeadapt.scoring.base import Need, Outputs, Scorer
+from edgeadapt.scoring.base import Need, Outputs, Scorer, ScorerKind
 from edgeadapt.scoring.plugins import scorer_kind
 from edgeadapt.tensors import FloatArray
 
@@ -62,16 +64,12 @@ class Suite:
 
         Raises:
             ConfigError: one comes from a package that is not installed here, or is broken.
-            BundleError: tensors of one are not as it needs them.
+            BundleError: tensors of one are not as it needs them, or not of this model.
         """
         names = tuple(sorted(calibration.knots))
         kinds = [scorer_kind(name) for name in names]
-        scorers = []
-        for name, kind in zip(names, kinds, strict=True):
-            try:
-                scorers.append(kind.load(calibration.scorers.get(name, {})))
-            except WireError as error:
-                raise BundleError(f"calibration.safetensors: scorer {name!r}: {error}") from error
+        frame = _any_frame(calibration)
+        scorers = [_loaded(kind, calibration.scorers.get(kind.name, {}), frame) for kind in kinds]
         return Suite(
             names,
             tuple(scorers),
@@ -120,7 +118,29 @@ class Suite:
 
     def combine(self, p: FloatArray) -> FloatArray:
         """[N] float32 of p-values [N, M], by `conformal.cauchy`; 1 where nothing was measured."""
+        if len(p) == 1:
+            return np.array([conformal.cauchy_one(p[0].tolist())], dtype=np.float32)
         return conformal.cauchy(p.T)
+
+
+def _any_frame(calibration: Calibration) -> Outputs:
+    """One frame as this bundle's model gives them: zeros, of the right widths."""
+    classes, width = calibration.prototypes.shape
+    logits, embedding = np.zeros((1, classes), np.float32), np.zeros((1, width), np.float32)
+    style = np.zeros((1, calibration.signature_mean.size), np.float32)
+    return Outputs(logits, embedding, style, np.ones(1, np.float32))
+
+
+def _loaded(kind: ScorerKind, tensors: Mapping[str, npt.NDArray[Any]], frame: Outputs) -> Scorer:
+    """A scorer that was seen to score: tensors of another model fit each other, but no frame of this one."""
+    try:
+        scorer = kind.load(tensors)
+        scorer.score(frame)
+    except (WireError, ValueError, IndexError) as error:
+        raise BundleError(
+            f"calibration.safetensors: scorer {kind.name!r} does not fit this bundle's model: {error}"
+        ) from error
+    return scorer
 
 
 def _ready(knots: list[FloatArray]) -> Thresholds:

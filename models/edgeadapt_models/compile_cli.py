@@ -25,6 +25,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _OF_FILES = {"layout": "--layout", "logits": "--logits", "embedding": "--embedding"}
 _YOURS = {
     "calibration": "--calibration",
+    "holdout": "--holdout",
     "weights": "--weights",
     "title": "--name",
     "classes": "--classes",
@@ -86,6 +87,12 @@ _MODEL = _all(
         help="Source data: a folder of pictures or .npy files, in sub-folders named after classes or without "
         "labels; or one .npy or .npz file.",
     ),
+    click.option(
+        "--holdout",
+        type=click.Path(path_type=Path, exists=True),
+        help="Source data that the model was not trained on, likewise: p-values of scorers rest on it.  "
+        "[default: half of --calibration]",
+    ),
     click.option("--name", "title", default="", help="Name of the bundle.  [default: the model's]"),
     click.option("--classes", default="", help="Class names: a file with one a line, or a list with commas."),
 )
@@ -107,6 +114,14 @@ _RESULT = _all(
         help="Runtimes to make model files for.",
     ),
     click.option("--int8", is_flag=True, help="Add a model file of 8 bits for each of them."),
+    click.option(
+        "--scorer",
+        "scorers",
+        multiple=True,
+        metavar="NAME",
+        help="What tells strange frames from familiar ones; may be given again.  [default: at most three, by "
+        "what the model has]",
+    ),
     click.option("--prompt", default="", metavar="FORM", help="full, border:PIXELS, low:SIZE"),
     click.option(
         "--adapters",
@@ -219,7 +234,9 @@ def _compile(
     extras, targets = _extras(given), _targets(given)
     if name is not None:
         _refuse(given, _YOURS, f"for your own model; {name} is calibrated on its own data set")
-        return compile_pretrained(name, out, images=images, root=root, extras=extras, targets=targets)
+        return compile_pretrained(
+            name, out, images=images, root=root, extras=extras, targets=targets, scorers=given["scorers"]
+        )
     if given["calibration"] is None:
         raise click.UsageError("give source data for your model: --calibration FOLDER")
     if root is not None:
@@ -261,6 +278,8 @@ def _own_model(given: dict[str, Any], images: int, extras: ExtrasRequest, target
         extras=extras,
         targets=targets,
         limit=images,
+        scorers=given["scorers"],
+        holdout=given["holdout"],
     )
 
 

@@ -19,9 +19,10 @@ from edgeadapt.errors import CompileError
 from edgeadapt_models.compile.analyse.findings import FoldedLayers
 from edgeadapt_models.compile.compiler import Compilation, compile_draft, parity_inputs
 from edgeadapt_models.compile.extras.request import ExtrasRequest
+from edgeadapt_models.compile.scorers import ScorerRequest
 from edgeadapt_models.compile.source.draft import Draft
 from edgeadapt_models.compile.source.factory import load_program, load_weights, make_module
-from edgeadapt_models.compile.source.frames import FrameSet, find_frames, read_arrays, read_pictures
+from edgeadapt_models.compile.source.frames import Frames, FrameSet, find_frames, read_arrays, read_pictures
 from edgeadapt_models.compile.source.modules import draft_module, module_classes, preprocess
 from edgeadapt_models.compile.source.onnx_file import Chosen, class_count, draft_file, input_of, read_onnx
 from edgeadapt_models.compile.source.program import draft_program, program_classes, program_shape
@@ -50,6 +51,9 @@ class OwnModel:
         extras: prompts and adapters.
         targets: runtimes and precisions.
         limit: frames to calibrate on, at most.
+        scorers: names of scorers to fit; empty for the usual ones.
+        holdout: folder or file of source data that the model was not trained on, for the scorers' p-values;
+            None: half of the calibration data.
     """
 
     calibration: Path
@@ -66,6 +70,8 @@ class OwnModel:
     extras: ExtrasRequest = field(default_factory=ExtrasRequest)
     targets: TargetRequest = field(default_factory=TargetRequest)
     limit: int = IMAGES
+    scorers: tuple[str, ...] = ()
+    holdout: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ def compile_own(model: OwnModel, out: Path) -> Compilation:
     draft = read.draft(len(classes))
     draft = replace(draft, notes=(*read.notes, *notes, *draft.notes))
     data = read.frames.labelled(classes)
+    holdout = _holdout(model, read.spec, classes)
     return compile_draft(
         draft,
         name=model.name or read.name,
@@ -104,6 +111,7 @@ def compile_own(model: OwnModel, out: Path) -> Compilation:
         folded=model.folded,
         extras=model.extras,
         targets=model.targets,
+        scorers=ScorerRequest(model.scorers, holdout, "half" if holdout is None else "given"),
     )
 
 
@@ -141,6 +149,17 @@ def _classes(model: OwnModel, read: _Read) -> tuple[tuple[str, ...], tuple[str, 
             "classes in the model's order (--classes)"
         )
     return tuple(str(index) for index in range(count)), ("classes are numbered; name them with --classes",)
+
+
+def _holdout(model: OwnModel, spec: InputSpec, classes: tuple[str, ...]) -> Frames | None:
+    if model.holdout is None:
+        return None
+    found = find_frames(model.holdout)
+    pictures = found.kind == "pictures"
+    frames = (
+        read_pictures(found, spec, limit=model.limit) if pictures else read_arrays(found, limit=model.limit)
+    )
+    return frames.labelled(classes)
 
 
 def _read_file(model: OwnModel) -> _Read:

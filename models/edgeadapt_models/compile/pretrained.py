@@ -8,7 +8,7 @@ from edgeadapt.bundle import InputSpec
 from edgeadapt.errors import ConfigError
 from edgeadapt_models.compile.compiler import Compilation, compile_module
 from edgeadapt_models.compile.extras.request import ExtrasRequest
-from edgeadapt_models.compile.scorers import DEFAULT_SCORERS, ScorerRequest
+from edgeadapt_models.compile.scorers import ScorerRequest
 from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.compile.targets import TargetRequest
 from edgeadapt_models.train.material import material
@@ -27,7 +27,7 @@ def compile_pretrained(
     root: Path | None = None,
     extras: ExtrasRequest = _PLAIN,
     targets: TargetRequest = _ONNX,
-    scorers: tuple[str, ...] = DEFAULT_SCORERS,
+    scorers: tuple[str, ...] = (),
 ) -> Compilation:
     """Compile the weights called `name` ("fashion-mnist/resnet8") into the folder `out`.
 
@@ -39,7 +39,7 @@ def compile_pretrained(
         root: folder that holds the data set; None: where it is usually found.
         extras: prompts and adapters.
         targets: runtimes and precisions.
-        scorers: names of those to fit.
+        scorers: names of those to fit; empty for the usual ones.
 
     Raises:
         ConfigError: unknown name, damaged weights, or a data set that is not there or not the weights' own.

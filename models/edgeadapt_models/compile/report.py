@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from edgeadapt.bundle import Artifact, Bundle, NormLayer
+from edgeadapt.bundle import Artifact, Bundle, Calibration, NormLayer
 from edgeadapt.bundle.writes import layer_of
 from edgeadapt_models.compile.analyse.findings import Findings
 from edgeadapt_models.compile.graph.place import Named
@@ -47,7 +47,17 @@ def summary_table(bundle: Bundle) -> Table:
     table.add_row("probe", f"{manifest.probe_channels} channels, twice (mean, mean square)")
     low, middle, high = (calibration.entropy_quantiles[_index(bundle, q)] for q in (0.1, 0.5, 0.9))
     table.add_row("entropy (nats)", f"10 % {low:.4f}, median {middle:.4f}, 90 % {high:.4f} on source images")
+    table.add_row("scorers", scorer_line(calibration))
     return table
+
+
+def scorer_line(calibration: Calibration) -> str:
+    """The scorers of a bundle, and what they and their knots take."""
+    if not calibration.knots:
+        return "none: no frame is told to be strange"
+    parts = (*calibration.scorers.values(), calibration.knots)
+    size = sum(value.nbytes for part in parts for value in part.values())
+    return f"{', '.join(sorted(calibration.knots))}; {size:,} bytes"
 
 
 def _index(bundle: Bundle, quantile: float) -> int:

@@ -25,11 +25,11 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt_models.compile.calibrate import Fitted, Source
 from edgeadapt_models.compile.source.frames import Frames
 
-DEFAULT_SCORERS = ("energy", "gen")
 HEAD_TOLERANCE = 1e-3
 """A head is one when it gives the logits to within this share of their largest magnitude."""
 FEW_FRAMES = 200
 """Knots of fewer frames are too coarse for a threshold of 1 %."""
+_MANY_CLASSES = 128
 _HALVES_SEED = 0
 
 Origin = Literal["split", "given", "half"]
@@ -45,14 +45,25 @@ class ScorerRequest:
     """What a person asks for.
 
     Attributes:
-        names: of scorers to fit; those that the model has not what they need for are left out, with a note.
+        names: of scorers to fit; empty for `default_scorers`. Those that the model has not what they need for
+            are left out, with a note.
         holdout: frames for the knots; None: half of the calibration frames, which is then not fitted on.
         origin: of the holdout, for people.
     """
 
-    names: tuple[str, ...] = DEFAULT_SCORERS
+    names: tuple[str, ...] = ()
     holdout: Frames | None = None
     origin: Origin = "half"
+
+
+def default_scorers(classes: int, *, head: bool) -> tuple[str, ...]:
+    """Three scorers at most, which see different things, in kilobytes and tens of microseconds a frame.
+
+    With many classes the tensors of two of them would be megabytes; without a linear head two cannot be had.
+    """
+    if classes > _MANY_CLASSES:
+        return ("energy", "vim") if head else ("energy",)
+    return ("fdbd", "prototype-mixture", "vim") if head else ("energy", "prototype-mixture")
 
 
 def fit_scorers(
@@ -79,33 +90,45 @@ def fit_scorers(
     fit, rest = np.arange(len(known)), None
     if holdout is None:
         fit, rest = _halves(len(known))
-    calibration = _outputs(source, rest) if holdout is None else _outputs(holdout, None)
+    calibration = _outputs(source if holdout is None else holdout, rest)
     learned = scoring.Source(_outputs(source, fit), known[fit].astype(np.int64), head)
-    notes = _left_out(request.names, learned)
+    names = request.names or default_scorers(source.logits.shape[1], head=head is not None)
     tensors: dict[str, Mapping[str, npt.NDArray[Any]]] = {}
     knots: dict[str, FloatArray] = {}
-    for name in request.names:
+    left_out: list[str] = []
+    for name in dict.fromkeys(names):
         kind = scoring.scorer_kind(name)
-        if kind.needs - _present(learned):
+        missing = sorted(kind.needs - _present(learned))
+        if missing:
+            left_out.append(f"scorer {name} is left out: the model has no {' and no '.join(missing)}")
             continue
         # Scored as it will be loaded: tensors may have been rounded to float16.
         tensors[name] = dict(kind.fit(learned).tensors())
         knots[name] = conformal.knots(kind.load(tensors[name]).score(calibration))
+    told = _told(tensors, knots, len(calibration.logits), head_origin, request.origin) if knots else ()
+    return Fitted({name: part for name, part in tensors.items() if part}, knots, (*told, *left_out))
+
+
+def _told(
+    tensors: Mapping[str, Mapping[str, npt.NDArray[Any]]],
+    knots: Mapping[str, FloatArray],
+    count: int,
+    head_origin: str,
+    origin: Origin,
+) -> tuple[str, ...]:
+    """What was fitted, and on what p-values rest: a line for people, and one more where frames are few."""
     size = sum(value.nbytes for part in (*tensors.values(), knots) for value in part.values())
-    count = len(calibration.logits)
-    if knots:
-        notes.insert(
-            0,
-            f"scorers: {', '.join(sorted(knots))} ({size:,} bytes); p-values from {count} frames: "
-            f"{_ORIGINS[request.origin]}",
-        )
-        if count < FEW_FRAMES:
-            notes.append(f"no frame can get a p-value below {1 / (count + 1):.1%}: bring more source data")
-    return Fitted({name: part for name, part in tensors.items() if part}, knots, tuple(notes))
+    line = (
+        f"scorers: {', '.join(sorted(knots))} ({size:,} bytes; linear head: {head_origin}); p-values from "
+        f"{count} frames: {_ORIGINS[origin]}"
+    )
+    if count >= FEW_FRAMES:
+        return (line,)
+    return line, f"no frame can get a p-value below {1 / (count + 1):.1%}: bring more source data"
 
 
 def linear_head(slots: Sequence[Slot], base: SlotValues, source: Source) -> tuple[Head | None, str]:
-    """(the linear head, where it is from): the model's own, else least squares, else None.
+    """(the linear head, where it is from or why there is none): the model's own, else least squares.
 
     Args:
         slots: of the bundle; a model whose last step is linear has slots for it.
@@ -121,13 +144,14 @@ def linear_head(slots: Sequence[Slot], base: SlotValues, source: Source) -> tupl
             wrong = np.abs(embedding @ head.weight.T.astype(np.float64) + head.bias - logits).max()
             if wrong <= allowed:
                 return head, "the model's own"
-    if len(embedding) <= embedding.shape[1]:
-        return None, "unknown: fewer source frames than embedding values"
     design = np.concatenate([embedding, np.ones((len(embedding), 1))], axis=1)
-    solution = np.linalg.lstsq(design, logits, rcond=None)[0]
+    if len(design) < 2 * design.shape[1]:
+        return None, "unknown, as there are too few source frames"
+    # Of every other frame, and held against all: with few frames a solution may fit them and be no head.
+    solution = np.linalg.lstsq(design[::2], logits[::2], rcond=None)[0]
     wrong = np.abs(design @ solution - logits).max()
     if wrong > allowed:
-        return None, "none: the logits are no linear function of the embedding"
+        return None, "none, as the logits are no linear function of the embedding"
     weight, bias = solution[:-1].T.astype(np.float32), solution[-1].astype(np.float32)
     return Head(weight, bias), "fitted by least squares"
 
@@ -153,12 +177,3 @@ def _present(source: scoring.Source) -> frozenset[Need]:
         "head": source.head,
     }
     return frozenset(need for need, value in there.items() if value is not None)
-
-
-def _left_out(names: Sequence[str], source: scoring.Source) -> list[str]:
-    notes = []
-    for name in names:
-        missing = scoring.scorer_kind(name).needs - _present(source)
-        if missing:
-            notes.append(f"scorer {name} is left out: the model has no {' and no '.join(sorted(missing))}")
-    return notes

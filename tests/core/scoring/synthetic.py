@@ -60,4 +60,4 @@ def _centres(classes: int) -> npt.NDArray[np.float64]:
     """Where the head says each class is, seen from where it says nothing."""
     made = head(classes)
     weight = made.weight.astype(np.float64)
-    return 3.0 + 3.0 * weight / np.linalg.norm(weight, axis=1, keepdims=True)
+    return np.asarray(3.0 + 3.0 * weight / np.linalg.norm(weight, axis=1, keepdims=True))

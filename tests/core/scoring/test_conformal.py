@@ -132,6 +132,8 @@ def test_combining_is_safe_at_the_ends() -> None:
     assert combined[3] == pytest.approx(0.2)
     assert combined[4] == 1.0
     assert combined[5] < 1e-3  # a score that saturates does not outweigh one that is sure
+    one = [conformal.cauchy_one(column) for column in p.T.tolist()]
+    np.testing.assert_allclose(one, combined, rtol=1e-5, atol=1e-12)
     assert conformal.cauchy(np.empty((0, 2), np.float32)).tolist() == [1.0, 1.0]
 
 
