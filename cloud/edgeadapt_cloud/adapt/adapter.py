@@ -5,6 +5,7 @@
     keep back  the newest samples of each lane stay unseen
     teach      the strategy proposes slot values, as far as int8 models of the bundle can take them
     judge      candidate, statistics-only and serving student on the unseen samples (`gate.judge`)
+    calibrate  the scorers' thresholds under the patch (`thresholds`)
 
 Invariants: values are returned only with a verdict that passed; the same request gives the same patch,
 whatever ran before.
@@ -24,6 +25,7 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.bundle.limits import keep_signs
 from edgeadapt.errors import ConfigError
 from edgeadapt.patch import Evidence
+from edgeadapt.scoring.suite import Suite
 from edgeadapt.tensors import FloatArray
 from edgeadapt_cloud.adapt import gate
 from edgeadapt_cloud.adapt.sampling import stratum_weights, uniform_first, unseen_mask
@@ -33,6 +35,7 @@ from edgeadapt_cloud.adapt.statistics import DeviceStatistics, best_match
 from edgeadapt_cloud.adapt.strategies import STRATEGIES, Lesson, Strategy, Taught
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.teacher import Teacher
+from edgeadapt_cloud.adapt.thresholds import calibration_frames, patch_thresholds
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_cloud.core.jobs.job import ImageArray, JobRequest, JobResult, Verdict
 from edgeadapt_models.zoo import load_pretrained
@@ -57,6 +60,7 @@ class _Pool:
     labels: Tensor
     uniform: Tensor
     unseen: Tensor
+    asked: Tensor
 
 
 class Adapter:
@@ -80,6 +84,7 @@ class Adapter:
             networks = Networks(load_pretrained(settings.student), load_pretrained(settings.teacher))
         self._settings = settings
         self._bundle = bundle
+        self._suite = Suite.of(bundle.calibration)
         self._source = source
         self._student = Student(networks.student, bundle.manifest, bundle.base_slots())
         self._teacher = Teacher(networks.teacher, settings.teaching)
@@ -110,6 +115,7 @@ class Adapter:
             seconds=time.perf_counter() - started_s,
             state=taught.state,
             note=_note(evidence, taught),
+            thresholds=taught.thresholds if verdict.passed else {},
         )
 
     def propose(
@@ -155,7 +161,8 @@ class Adapter:
         unseen = unseen_mask(
             uniform, share_adapt=gates.unseen_share_adapt, share_uniform=gates.unseen_share_uniform
         )
-        return _Pool(pixels, labels, uniform, unseen)
+        asked = torch.tensor([lane == "ask" for lane in lanes], dtype=torch.bool)
+        return _Pool(pixels, labels, uniform, unseen, asked)
 
     def _teach(
         self, request: JobRequest, pool: _Pool, strategy: Strategy
@@ -182,7 +189,16 @@ class Adapter:
             source_teacher=self._source_teacher,
         )
         runs = gate.runs_in_int8(self._bundle, taught.values)
+        taught = self._with_thresholds(taught, pool, statistics)
         return taught, (*gate.judge(contest, self._settings.gate), *runs)
+
+    def _with_thresholds(self, taught: Taught, pool: _Pool, statistics: DeviceStatistics) -> Taught:
+        mask, note = calibration_frames(pool.labels, pool.uniform, pool.unseen, pool.asked)
+        found = patch_thresholds(
+            self._suite, self._student, taught.values, statistics, pool.images[mask], note
+        )
+        note = "; ".join(text for text in (taught.note, found.note) if text)
+        return replace(taught, thresholds=found.knots, note=note)
 
     def _lesson(self, request: JobRequest, pool: _Pool, statistics: DeviceStatistics) -> Lesson:
         seen = ~pool.unseen

@@ -152,6 +152,14 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
     return torch.cat(parts) if parts else images.new_zeros((0, 0))
 
 
+def outputs(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """(logits [N, K], embedding [N, D]) of N >= 1 images, float32, in the order of a device's outputs."""
+    with torch.no_grad():
+        parts = [network(part)[:2] for part in torch.split(images, _part_sizes(len(images)))]
+    logits, embeddings = zip(*parts, strict=True)
+    return torch.cat(logits).float(), torch.cat(embeddings).float()
+
+
 def _part_sizes(count: int) -> list[int]:
     """`BATCH` each and the rest; a rest of one goes with the part before, for it has no moments."""
     whole, rest = divmod(count, BATCH)

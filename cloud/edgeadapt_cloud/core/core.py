@@ -306,7 +306,13 @@ class CloudCore:
         effects: list[Effect] = [Save(cohort)]
         if row.state == "published":
             draft = Draft(
-                result.values, cohort.centroid, result.strategy, result.samples, row.evidence, row.job
+                result.values,
+                cohort.centroid,
+                result.strategy,
+                result.samples,
+                row.evidence,
+                row.job,
+                thresholds=result.thresholds,
             )
             try:
                 cohort, patch = self.release.seal(cohort, draft, now)

@@ -7,7 +7,7 @@ published. It learns from `Lesson.images` and replay only; the unseen uploads be
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -57,11 +57,15 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """What a strategy proposes: slot values, its state for the next job, and a line for people."""
+    """What a strategy proposes: slot values, its state for the next job, and a line for people.
+
+    `thresholds` are the adapter's: no strategy makes any.
+    """
 
     values: Mapping[str, FloatArray]
     state: bytes
     note: str
+    thresholds: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 class Strategy(Protocol):

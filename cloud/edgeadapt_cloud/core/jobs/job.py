@@ -8,7 +8,7 @@ no is a result with a verdict, not an error. Nothing here knows a strategy, a te
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -75,6 +75,7 @@ class JobResult:
         seconds: wall time that the job took.
         state: opaque state for the next job of this cohort.
         note: a line for people.
+        thresholds: scorer's name to the [64] knots under `values`; empty: devices judge by the bundle's.
     """
 
     cohort: str
@@ -86,6 +87,7 @@ class JobResult:
     seconds: float
     state: bytes
     note: str
+    thresholds: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 class AdapterPort(Protocol):

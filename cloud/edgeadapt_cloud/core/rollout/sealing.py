@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.digest import sha256_hex
-from edgeadapt.patch import Patch, PatchHeader, check_fit, seal
+from edgeadapt.errors import TrustError
+from edgeadapt.patch import Patch, PatchHeader, Thresholds, TrustedKeys, check_fit, open_envelope, seal
 from edgeadapt_cloud.core.rollout.stages import Stage
 from edgeadapt_cloud.core.rollout.standing import Draft
 from edgeadapt_cloud.core.rows import CohortRow, PatchRow
@@ -51,7 +52,7 @@ class Sealer:
         )
         values = {name: np.ascontiguousarray(value) for name, value in draft.values.items()}
         check_fit(Patch(header, values, draft.signature, ""), self._bundle)
-        sealed = seal(header, values, draft.signature, self._key)
+        sealed = seal(header, values, draft.signature, self._key, draft.thresholds)
         row = PatchRow(
             cohort.cohort,
             serial,
@@ -71,15 +72,34 @@ class Sealer:
     ) -> tuple[CohortRow, PatchRow]:
         """The values of an older patch, or the base bundle, under the next serial."""
         values = source.values if source is not None else {}
+        thresholds = self._thresholds(source) if source is not None else {}
         what = f"the values of serial {source.serial}" if source is not None else "the base bundle"
-        draft = Draft(values, cohort.centroid, "rollback", 0, (), note=f"back to {what}: {reason}")
+        note = f"back to {what}: {reason}"
+        draft = Draft(values, cohort.centroid, "rollback", 0, (), note=note, thresholds=thresholds)
         return self.seal(cohort, draft, now)
 
     def renew(self, cohort: CohortRow, source: PatchRow, now: Instant) -> tuple[CohortRow, PatchRow]:
         """The values of a patch that is about to expire, under the next serial and with a new expiry."""
         note = f"the values of serial {source.serial}, which would have expired"
-        draft = Draft(source.values, cohort.centroid, "renewal", 0, (), job=source.job, note=note)
+        draft = Draft(
+            source.values,
+            cohort.centroid,
+            "renewal",
+            0,
+            (),
+            job=source.job,
+            note=note,
+            thresholds=self._thresholds(source),
+        )
         return self.seal(cohort, draft, now)
+
+    def _thresholds(self, source: PatchRow) -> Thresholds:
+        """Those that an older patch was sealed with; none when another key, since changed, has sealed it."""
+        own = TrustedKeys([self._key.public_key().public_bytes_raw()])
+        try:
+            return open_envelope(source.sealed, own).thresholds
+        except TrustError:
+            return {}
 
 
 def expiring(row: PatchRow, now: Instant) -> bool:

@@ -99,6 +99,7 @@ class Draft:
     evidence: tuple[Evidence, ...]
     job: int = 0
     note: str = ""
+    thresholds: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 def judgement(outcome: Outcome) -> bool | None:
