@@ -3,8 +3,9 @@
 It is the mean, over a window of frames, of per-frame features of the first norm layer's input: the
 mean and the standard deviation of each channel over positions. No slot reaches what is measured (a
 model with an input prompt has a copy of that tensor without it, `Manifest.signature_offset`), so a
-signature does not change when the model is patched or its statistics move. Distances are in
-source standard deviations (root mean square over features), so thresholds carry over between models.
+signature does not change when the model is patched or its statistics move. Distances are between whitened
+features (`whitening`), root mean square: one frame of the source lies 1 from its mean, so thresholds carry
+over between models.
 
 Windows see drift where single frames do not: the window mean of n frames has standard error 1/sqrt(n).
 """
@@ -14,10 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeadapt.bundle.calibration import Calibration
 from edgeadapt.bundle.manifest import Manifest
 from edgeadapt.tensors import FloatArray
+from edgeadapt.whitening import whiten
+
+_CLASS_PRIOR_FRAMES = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,26 @@ def features(manifest: Manifest, mean: FloatArray, mean_square: FloatArray) -> F
     return np.concatenate([centre, spread], axis=1).astype(np.float32)
 
 
+def class_means(
+    vectors: npt.NDArray[np.floating], predicted: npt.NDArray[np.integer], classes: int
+) -> FloatArray:
+    """[K, S] mean features of the frames that are taken for each class, as a device knows no other labels.
+
+    The mean over all frames counts as some more: of 1,000 classes each may have four frames, or none.
+
+    Args:
+        vectors: [N, S] features of the source's frames.
+        predicted: [N] classes that the model gives.
+        classes: K.
+    """
+    values = vectors.astype(np.float64)
+    counts = np.bincount(predicted, minlength=classes).astype(np.float64)
+    sums = np.zeros((classes, values.shape[1]))
+    np.add.at(sums, predicted, values)
+    prior = _CLASS_PRIOR_FRAMES * values.mean(axis=0)
+    return np.asarray((sums + prior) / (counts + _CLASS_PRIOR_FRAMES)[:, None], dtype=np.float32)
+
+
 def probe_distance(mean: FloatArray, calibration: Calibration) -> float:
     """How far one frame's probe means [P] lie from the source's, over all norm layers.
 
@@ -65,13 +90,14 @@ def probe_distance(mean: FloatArray, calibration: Calibration) -> float:
 
 
 def distance(a: FloatArray, b: FloatArray, calibration: Calibration) -> float:
-    """Root mean square difference of two signature vectors [S], in source standard deviations.
+    """Root mean square difference of two signature vectors [S], whitened: in source standard deviations.
 
     Returns infinity when either holds NaN or Inf, or their lengths differ from the calibration's.
     """
-    scale = calibration.signature_std
-    if a.shape != scale.shape or b.shape != scale.shape:
+    shape = calibration.signature_std.shape
+    if a.shape != shape or b.shape != shape:
         return float("inf")
     with np.errstate(over="ignore", invalid="ignore"):
-        value = float(np.sqrt(np.mean(((a - b) / np.maximum(scale, 1e-6)).astype(np.float64) ** 2)))
+        difference = whiten(a.astype(np.float64) - b, calibration)
+        value = float(np.sqrt(np.mean(difference**2)))
     return value if np.isfinite(value) else float("inf")

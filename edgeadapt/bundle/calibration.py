@@ -23,6 +23,8 @@ from edgeadapt.tensors import FloatArray, decode_tensors, encode_tensors
 _MOST_VALUES = 16 << 20
 _SCORER, _KNOTS = "scorer.", "knots."
 _KNOT_COUNT = 64
+# Of features that are not whitened, which vary more from class to class.
+_TOLERANCE = 0.2
 _SCORER_TYPES = (np.float16, np.float32)
 
 
@@ -40,6 +42,10 @@ class Calibration:
             that over all images where those are few; a bundle made without it gets that one for all.
         prototypes: [K, D] mean embedding of each class.
         entropy_quantiles: [Q] quantiles 0..1 of the prediction entropy (nats) on source images.
+        signature_whitening: [B, G, G] with B * G = S: takes the correlations out of signature features
+            (`edgeadapt.whitening`); of no size in a bundle made without it, which stands for the identity.
+        drift_tolerance: [1] how far frames of one class may lie from what is expected of them, on the mean,
+            before that is drift (`edgeadapt.drift`).
         scorers: tensors of fitted scorers, by the scorer's name and then by their own.
         knots: [64] ascending, for every scorer that the bundle has (`scoring.conformal`).
     """
@@ -51,6 +57,8 @@ class Calibration:
     class_signatures: FloatArray
     prototypes: FloatArray
     entropy_quantiles: FloatArray
+    signature_whitening: FloatArray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+    drift_tolerance: FloatArray = field(default_factory=lambda: np.full(1, _TOLERANCE, np.float32))
     scorers: Mapping[str, Mapping[str, npt.NDArray[Any]]] = field(default_factory=dict)
     knots: Mapping[str, FloatArray] = field(default_factory=dict)
 
@@ -76,8 +84,8 @@ class Calibration:
                     f"calibration.safetensors: {classes} prototypes and a signature of {mean.size}: too many"
                 )
             tensors["class_signatures"] = np.tile(mean, (classes, 1))
-        if set(tensors) != _PLAIN:
-            odd = ", ".join(sorted(set(tensors) ^ _PLAIN))
+        odd = ", ".join(sorted(set(tensors) ^ _PLAIN - (_NEWER - set(tensors))))
+        if odd:
             raise BundleError(f"calibration.safetensors: missing or unknown tensors: {odd}")
         for name, value in tensors.items():
             if value.dtype != np.float32 or not np.isfinite(value).all():
@@ -86,6 +94,8 @@ class Calibration:
 
 
 _PLAIN = {f.name for f in fields(Calibration)} - {"scorers", "knots"}
+# What a bundle may lack that was made before there was such a thing.
+_NEWER = {"signature_whitening", "drift_tolerance"}
 
 
 def _take_scorers(

@@ -122,6 +122,7 @@ def _check_calibration(manifest: Manifest, calibration: Calibration) -> None:
         "signature_std": (features,),
         "class_signatures": (len(manifest.classes), features),
         "prototypes": (len(manifest.classes), manifest.embedding_dim),
+        "drift_tolerance": (1,),
     }
     for field, shape in wanted.items():
         found = getattr(calibration, field).shape
@@ -129,9 +130,23 @@ def _check_calibration(manifest: Manifest, calibration: Calibration) -> None:
             raise BundleError(f"{_CALIBRATION}: {field} has shape {found}, the manifest asks for {shape}")
     if calibration.entropy_quantiles.ndim != 1 or not calibration.entropy_quantiles.size:
         raise BundleError(f"{_CALIBRATION}: entropy_quantiles: expected one row of quantiles")
-    for field in ("norm_var", "signature_std", "entropy_quantiles"):
+    _check_whitening(features, calibration.signature_whitening.shape)
+    for field in ("norm_var", "signature_std", "entropy_quantiles", "drift_tolerance"):
         if (getattr(calibration, field) < 0).any():
             raise BundleError(f"{_CALIBRATION}: {field} holds a negative value")
+
+
+def _check_whitening(features: int, found: tuple[int, ...]) -> None:
+    """Blocks of whole channels, each with two features; or none at all."""
+    if math.prod(found) == 0:
+        return
+    blocks = found[0]
+    size = features // blocks
+    if found != (blocks, size, size) or features != blocks * size or size % 2:
+        raise BundleError(
+            f"{_CALIBRATION}: signature_whitening has shape {found}, expected blocks of an even number of "
+            f"features that make {features} together"
+        )
 
 
 def _check_stored(manifest: Manifest, stored: SlotValues) -> None:

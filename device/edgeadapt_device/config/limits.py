@@ -63,6 +63,8 @@ LIMITS: dict[str, Limit] = {
     "domains.max_reference_frames": _FRAMES,
     "domains.shift_distance": Limit(0.001, 1e6),
     "domains.patience_frames": _FRAMES,
+    # One in a million is proof beyond use; more than a half is none.
+    "domains.alarm_level": Limit(1e-6, 0.5),
     "domains.match_distance": _DISTANCE,
     "domains.hysteresis": _DISTANCE,
     "domains.match_frames": _FRAMES,

@@ -143,15 +143,19 @@ class DomainsSection(Section, frozen=True):
     reference_frames: int = 48
     # The reference keeps learning up to this many frames, then stays, so that slow drift is seen too.
     max_reference_frames: int = 512
-    # Window mean further than this from the reference: a new segment.
-    shift_distance: float = 0.7
+    # Away from the source: window mean further than this from the reference, a new segment ...
+    shift_distance: float = 0.4
     # ... on this many probed frames in a row.
     patience_frames: int = 4
-    # A remembered patch whose signature is nearer than this is put back at once.
-    match_distance: float = 0.6
+    # At home, a new segment begins with the drift alarm: the chance that it ever sounds in a stream, of any
+    # length, that stays at home.
+    alarm_level: float = 0.01
+    # A remembered patch whose signature is nearer than this is put back at once. What chance adds to a
+    # signature of so many frames is granted.
+    match_distance: float = 0.4
     # Another one takes its place in the same segment only if it is nearer by this much, `patience_frames` in
     # a row.
-    hysteresis: float = 0.15
+    hysteresis: float = 0.1
     # Probed frames of a new segment before the first look into the bank.
     match_frames: int = 12
     # "segment": one patch at a time, for the domain of the stream. "frame": each frame goes to the remembered

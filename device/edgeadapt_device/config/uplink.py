@@ -49,9 +49,9 @@ class FlaggingSection(Section, frozen=True):
     redundancy_margin: float = 0.6
     # Share of uploads drawn at random from all frames: without it the cloud's view is biased.
     uniform_share: float = 0.2
-    # Nearer to the source than this (in source standard deviations) the model is at home: only the
-    # uniform lane uploads. The chance distance of the frames seen so far is added.
-    min_drift: float = 0.08
+    # Nearer to the source than this many of the bundle's drift tolerances, and without a drift alarm, the
+    # model is at home: only the uniform lane uploads. What chance adds is granted. 0: it never is at home.
+    min_drift: float = 1.0
     # Random uploads per frame that happen even when nothing else is flagged.
     uniform_per_frame: float = 0.004
 

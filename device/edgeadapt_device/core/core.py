@@ -238,7 +238,7 @@ class DeviceCore:
             captured_s=now.wall_s,
             # What went to another domain's patch says nothing new about this segment.
             at_home=adaptation.routes.is_elsewhere(event.token)
-            or adaptation.tracker.at_home(self._config.flagging.min_drift),
+            or adaptation.at_home(self._config.flagging.min_drift),
             early=adaptation.tracker.frames < self._config.budget.shift_frames,
         )
         stores = self._uploads.offer(frame, now)

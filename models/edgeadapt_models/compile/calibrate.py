@@ -11,13 +11,13 @@ model gives the class: the labels are then the model's own, and soft.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeadapt import scoring, signature
+from edgeadapt import drift, scoring, signature, whitening
 from edgeadapt.bundle import Calibration, Manifest
 from edgeadapt.errors import CompileError
 from edgeadapt.tensors import FloatArray
@@ -27,7 +27,6 @@ from edgeadapt_models.compile.runtime import Runner, frames_to_input
 from edgeadapt_models.compile.source.frames import Frames
 
 QUANTILES = 65
-_CLASS_PRIOR_FRAMES = 4.0
 _MAX_BATCH = 256
 _BATCH_VALUES = 1_200_000
 """Input values per batch: 8 images of 224 x 224; activations take tens of times as much memory."""
@@ -120,31 +119,21 @@ def calibrate(
     probabilities = scoring.softmax(source.logits)
     entropies = scoring.entropy(probabilities).astype(np.float64)
     features = source.features.astype(np.float64)
-    return Calibration(
+    predicted = probabilities.argmax(axis=1)
+    found = Calibration(
         norm_mean=source.moments.mean.astype(np.float32),
         norm_var=source.moments.var.astype(np.float32),
         signature_mean=features.mean(axis=0).astype(np.float32),
         signature_std=features.std(axis=0).astype(np.float32),
-        class_signatures=class_signatures(features, probabilities.argmax(axis=1), len(manifest.classes)),
+        class_signatures=signature.class_means(features, predicted, len(manifest.classes)),
         prototypes=prototypes(source.embedding, probabilities, labels),
         entropy_quantiles=np.quantile(entropies, np.linspace(0, 1, QUANTILES)).astype(np.float32),
+        signature_whitening=whitening.fit(source.features),
         scorers=fitted.tensors if fitted is not None else {},
         knots=fitted.knots if fitted is not None else {},
     )
-
-
-def class_signatures(
-    features: npt.NDArray[np.float64], predicted: npt.NDArray[np.integer], classes: int
-) -> FloatArray:
-    """[K, S] mean features of the frames that are taken for each class, as a device knows no other labels.
-
-    The mean over all frames counts as some more: of 1,000 classes each may have four frames, or none.
-    """
-    counts = np.bincount(predicted, minlength=classes).astype(np.float64)
-    sums = np.zeros((classes, features.shape[1]))
-    np.add.at(sums, predicted, features)
-    mean = _CLASS_PRIOR_FRAMES * features.mean(axis=0)
-    return np.asarray((sums + mean) / (counts + _CLASS_PRIOR_FRAMES)[:, None], dtype=np.float32)
+    tolerance = drift.tolerance(source.features, predicted, predicted if labels is None else labels, found)
+    return replace(found, drift_tolerance=np.array([tolerance], dtype=np.float32))
 
 
 def prototypes(

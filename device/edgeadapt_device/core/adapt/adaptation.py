@@ -199,6 +199,15 @@ class Adaptation:
             return self.start(running)
         return self.start(self.switching.base) if failed.digest else []
 
+    def at_home(self, times: float) -> bool:
+        """True while frames look as the source's do, in whatever order their classes come.
+
+        That is within `times` what lies near, and no alarm unless more than what lies near is asked for.
+        """
+        if self.tracker.elsewhere and times <= 1.0:
+            return False
+        return times * (self.home.nearness if self.home.frames else 1.0) >= 1.0
+
     def judge_trial(self, now: Instant) -> list[Effect]:
         """Keep or revert the patch on trial once the evidence says so."""
         return self.patches.judge_trial(now, self.tracker.signature)

@@ -1,17 +1,19 @@
 """When a segment is in a domain that the device remembers.
 
 The first look into the bank, a few probed frames into a segment, takes the nearest domain within the
-match distance. The segment's signature becomes surer with every frame, so the choice is looked at
-again; but it is changed only for a domain that is nearer by a margin, several frames in a row: between two
-domains that are alike a device does not go to and fro. A domain that is far from all of them is an
-unknown one, and gets the base with the device's own statistics. So does one whose frames look as the source's
-do in the classes that are seen (`home`): the signature of one class alone lies as near to a domain that is a
-little off as to the source.
+match distance and what chance adds to it. The segment's signature becomes surer with every frame, so the
+choice is looked at again; but it is changed only for a domain that is nearer by a margin, several frames in a
+row: between two domains that are alike a device does not go to and fro. A domain that is far from all of them
+is an unknown one, and gets the base with the device's own statistics. So does one whose frames look as the
+source's do in the classes that are seen (`home`): the signature of one class alone lies as near to a domain
+that is a little off as to the source.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from edgeadapt.bundle.calibration import Calibration
 from edgeadapt.signature import Signature, distance
@@ -45,7 +47,7 @@ class Router:
         """What to run instead of `running` after so many probed frames of a segment; None: nothing else."""
         if frames < self._config.match_frames:
             return None
-        nearest = None if at_home else self._bank.nearest(domain.vector, self._config.match_distance)
+        nearest = None if at_home else self._bank.nearest(domain.vector, self._reach(domain))
         if not self.looked:
             self.looked = True
             return Route(nearest) if nearest is not None else None
@@ -62,18 +64,22 @@ class Router:
         self._streak = (None, 0)
         return Route(nearest)
 
+    def _reach(self, domain: Signature) -> float:
+        """How far a domain may be to be this one: a mean of n frames is 1/sqrt(n) away from its own."""
+        return float(np.hypot(self._config.match_distance, max(domain.count, 1) ** -0.5))
+
     def _is_better(self, candidate: BankEntry | None, domain: Signature, running: BankEntry | None) -> bool:
         """True when the margin speaks for the change."""
         margin, present = self._config.hysteresis, self._away(running, domain)
         if candidate is None:
             # The source is nearer, or nothing is near.
             home = distance(domain.vector, self._calibration.signature_mean, self._calibration)
-            return present > min(home, self._config.match_distance) + margin
+            return present > min(home, self._reach(domain)) + margin
         return self._away(candidate, domain) < present - margin
 
     def _away(self, entry: BankEntry | None, domain: Signature) -> float:
         """Distance of an entry's domain; the base is right where nothing is near, or the source is."""
         if entry is None:
             home = distance(domain.vector, self._calibration.signature_mean, self._calibration)
-            return min(home, self._config.match_distance)
+            return min(home, self._reach(domain))
         return distance(domain.vector, entry.signature, self._calibration)

@@ -1,11 +1,19 @@
 """Which domain the device is in, and when that changes.
 
 Each probed frame gives a signature vector (`edgeadapt.signature`). A segment is a stretch of one
-domain; its reference is the mean of its first frames, kept per predicted class as well. A frame's
-residual is its vector minus the reference of its predicted class, in source standard deviations, so a
-stretch of a single class looks like itself and not like a new domain; where the reference has seen
-little of a class, the threshold widens. The mean residual over a sliding window, held for some
-frames in a row, is a shift. A single odd frame is clipped and cannot make one.
+domain; its reference is the mean of its first frames, kept per predicted class as well. There are two
+ways out of it:
+
+    at home      the drift alarm (`edgeadapt.drift`), which holds frames against the source: the chance
+                 that a stream of any length that stays at home ever leaves is `domains.alarm_level` at most
+    elsewhere    a window of frames that lies far from the segment's own reference
+
+An alarm among a segment's first frames says that it is elsewhere; a later one begins a segment, which is
+elsewhere from its first frame. For the window a frame's residual is its vector minus the reference of its
+predicted class, whitened (`edgeadapt.whitening`), so a stretch of a single class looks like itself and not
+like a new domain; where the reference has seen little of a class, the threshold widens, and so it does
+far from the source, where frames differ more among themselves. The mean residual over the window, held for
+some frames in a row, is a shift. A single odd frame is clipped and cannot make one.
 
 Not here: what is done about a shift, and finding a known domain again (`bank`).
 """
@@ -18,20 +26,32 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeadapt.bundle.calibration import Calibration
+from edgeadapt.drift import DriftAlarm
 from edgeadapt.signature import Signature, distance
 from edgeadapt.tensors import FloatArray
+from edgeadapt.whitening import CLIP, clipped, whiten
 from edgeadapt_device.config import DomainsSection
 
 # A class seen this often in the reference is half trusted.
 _CLASS_PRIOR_FRAMES = 4.0
 # How much wider the threshold is when the window holds only classes that the reference has not seen.
 _UNSEEN_WIDENING = 1.5
-# Residuals of one frame count up to this many source standard deviations per feature.
-_CLIP = 8.0
+# The window's threshold is at least this share of the segment's distance from the source.
+_FAR_SHARE = 0.25
+# An alarm after this many times the reference's frames means that the world has changed since.
+_LATE = 2
 
 
 class DomainTracker:
-    """Follows the segments of one device."""
+    """Follows the segments of one device.
+
+    Attributes:
+        segment: its number.
+        frames: probed in it so far.
+        distance: of the window from the reference.
+        alarm: whether the segment's frames are the source's.
+        elsewhere: it has sounded, in this segment or on the way to it.
+    """
 
     def __init__(
         self,
@@ -46,16 +66,19 @@ class DomainTracker:
         self._calibration = calibration
         self._config = config
         self._classes = classes
-        self._scale = np.maximum(calibration.signature_std, 1e-6).astype(np.float64)
-        self._sum: npt.NDArray[np.float64] = np.zeros_like(self._scale)
+        self._size = len(calibration.signature_std)
+        self._sum: npt.NDArray[np.float64] = np.zeros(self._size)
+        self.alarm = DriftAlarm.of(calibration, config.alarm_level)
         self.segment = segment
         self._restart()
         if reference is not None and reference.count >= config.reference_frames:
             self._sum = reference.vector.astype(np.float64) * reference.count
             self.frames = self._reference_count = reference.count
 
-    def _restart(self) -> None:
-        size = self._scale.shape[0]
+    def _restart(self, *, elsewhere: bool = False) -> None:
+        self.alarm.restart()
+        self.elsewhere = elsewhere
+        size = self._size
         self._sum = np.zeros(size)
         self._class_sum: npt.NDArray[np.float64] = np.zeros((self._classes, size))
         self._class_count: npt.NDArray[np.float64] = np.zeros(self._classes)
@@ -75,22 +98,29 @@ class DomainTracker:
             return False
         value = vector.astype(np.float64)
         self.frames += 1
+        self.alarm.update(vector, predicted)
+        if self.alarm.alarm and not self.elsewhere:
+            self.elsewhere = True
+            # After a restart of the device the reference is older than what the alarm has seen.
+            if self.alarm.frames + self.alarm.repeats > _LATE * self._config.reference_frames:
+                self._next(elsewhere=True)
+                return True
         if self._reference_count < self._config.reference_frames:
             self._learn(value, predicted)
             return False
         threshold = self._slide(value, predicted)
         if self.distance < 0.5 * threshold and self._reference_count < self._config.max_reference_frames:
             self._learn(value, predicted)
-        self._over = self._over + 1 if self.distance > threshold else 0
+        self._over = self._over + 1 if self.elsewhere and self.distance > threshold else 0
         if self._over < self._config.patience_frames:
             return False
-        self.new_segment()
+        self._next()
         return True
 
-    def new_segment(self) -> None:
+    def _next(self, *, elsewhere: bool = False) -> None:
         """Begin the next segment with an empty reference."""
         self.segment += 1
-        self._restart()
+        self._restart(elsewhere=elsewhere)
 
     def _learn(self, value: npt.NDArray[np.float64], predicted: int) -> None:
         self._sum += value
@@ -104,7 +134,7 @@ class DomainTracker:
         centre = self._sum / self._reference_count
         count = self._class_count[predicted]
         expected = (_CLASS_PRIOR_FRAMES * centre + self._class_sum[predicted]) / (_CLASS_PRIOR_FRAMES + count)
-        residual = np.clip((value - expected) / self._scale, -_CLIP, _CLIP)
+        residual = clipped(whiten(value - expected, self._calibration), CLIP)
         unseen = _CLASS_PRIOR_FRAMES / (_CLASS_PRIOR_FRAMES + count)
         self._window.append((residual, unseen))
         self._window_sum += residual
@@ -117,7 +147,8 @@ class DomainTracker:
         # A short window is read as if the missing frames were on the reference: no alarm on little evidence.
         mean = self._window_sum / max(size, self._config.window_frames)
         self.distance = float(np.sqrt(np.mean(mean**2)))
-        return self._config.shift_distance * (1.0 + _UNSEEN_WIDENING * self._window_unseen / size)
+        least = max(self._config.shift_distance, _FAR_SHARE * self.drift)
+        return least * (1.0 + _UNSEEN_WIDENING * self._window_unseen / size)
 
     @property
     def signature(self) -> Signature:
@@ -137,8 +168,3 @@ class DomainTracker:
             source = self._calibration.signature_mean
             self._drift = distance(self.signature.vector, source, self._calibration)
         return self._drift
-
-    def at_home(self, min_drift: float) -> bool:
-        """True while the segment looks like the source: within `min_drift` plus chance, 1/sqrt(n)."""
-        count = self.signature.count
-        return count == 0 or self.drift < min_drift + count**-0.5

@@ -19,9 +19,11 @@ CONFIG = DomainsSection(match_frames=12, match_distance=0.6, hysteresis=0.15, pa
 
 
 def at(bundle: Bundle, place: float) -> FloatArray:
-    """A signature that lies `place` source deviations from the source's, all in one direction."""
+    """A signature that lies `place` whitened source deviations from the source's, all in one direction."""
     calibration = bundle.calibration
-    return (calibration.signature_mean + place * calibration.signature_std).astype(np.float32)
+    (whitening,) = calibration.signature_whitening.astype(np.float64)
+    away = np.linalg.solve(whitening.T, np.full(len(whitening), place))
+    return (calibration.signature_mean + away * calibration.signature_std).astype(np.float32)
 
 
 def remembered(bundle: Bundle, *places: float) -> tuple[PatchBank, list[BankEntry]]:

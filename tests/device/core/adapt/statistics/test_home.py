@@ -32,7 +32,7 @@ def test_one_class_alone_is_at_home_and_is_not_in_the_dark(tiny: Bundle, label: 
     at_home.play(alone(label, 60))
     elsewhere.play(darker(alone(label, 60)))
     assert at_home.device.core.adaptation.home.nearness > 0.9
-    assert elsewhere.device.core.adaptation.home.nearness < 0.2
+    assert elsewhere.device.core.adaptation.home.nearness < 0.35, "2 deviations at most are counted"
 
 
 @pytest.mark.parametrize("label", [0, 2, 7])
@@ -66,7 +66,7 @@ def test_frames_that_are_no_numbers_are_ignored_and_a_new_segment_knows_nothing(
     assert home.nearness > 1.0
     for _ in range(200):
         home.observe(np.full_like(calibration.signature_mean, 3e38), 3)
-    assert 0.0 < home.nearness < 0.1
+    assert 0.0 < home.nearness < 0.3, "2 deviations at most are counted"
     home.restart()
     assert home.nearness == 0.0
 
