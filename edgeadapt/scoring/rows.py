@@ -29,8 +29,9 @@ def scored(formula: Callable[..., Array], *inputs: FloatArray) -> FloatArray:
         inputs: what a model said of N frames.
     """
     wide = [value.astype(np.float64) for value in inputs]
-    # A sum of float32 values does not overflow here, so it is finite when, and only when, they all are.
-    if all(math.isfinite(np.add.reduce(value, axis=None)) for value in wide):
+    # Squares of float32 values do not overflow here, so their sum is finite when, and only when, all are. For
+    # one frame a dot product costs a third of what a sum does.
+    if all(math.isfinite(np.dot(flat, flat)) for flat in (value.reshape(-1) for value in wide)):
         return _narrow(formula(*wide))
     good = np.ones(len(wide[0]), dtype=np.bool_)
     for value in wide:
