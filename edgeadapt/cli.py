@@ -20,6 +20,7 @@ _HELP = {
     "data": "Fetch image data, corrupt it, render streams of domains.",
     "demo": "The whole loop on this machine: broker, cloud and devices, with a report.",
     "bench": "Benchmarks that write docs/results.",
+    "conformance": "Test a device, written in any language, against the protocol.",
     "protocol": "The protocol as documents.",
 }
 _EXTRA = {
@@ -29,6 +30,7 @@ _EXTRA = {
     "data": "cloud",
     "demo": "sim",
     "bench": "sim",
+    "conformance": "sim",
 }
 
 
