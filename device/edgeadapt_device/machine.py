@@ -44,6 +44,7 @@ from edgeadapt_device.performer import Performer
 from edgeadapt_device.reporter import Reporter
 from edgeadapt_device.scored import Scored, score
 from edgeadapt_device.service.orders import Desk
+from edgeadapt_device.service.purge import Purge, purge
 
 if TYPE_CHECKING:
     # Loading them would load a client, or every source, and the libraries that they need.
@@ -118,7 +119,7 @@ class Machine:
             if warning := burst_warning(config.budget.burst_bytes, bundle.manifest.input.frame_shape):
                 reporter.tell(warning)
         self._tick_due_s = self._expire_due_s = 0.0
-        self._desk = Desk(self._state_dir, reporter.tell)
+        self._desk = Desk(self._state_dir, reporter.tell, self._purge)
         # A text is something another thread wants told; None only wakes whoever waits.
         self._inbox: queue.SimpleQueue[tuple[ev.Event | str | None, Session | None]] = queue.SimpleQueue()
 
@@ -281,6 +282,12 @@ class Machine:
         if old:
             hours = self.config.delivery.retention_hours
             self._performer.handle(ev.Dropped(old, f"older than {hours:g} h, undelivered"), moment)
+
+    def _purge(self, order: Purge, moment: Instant) -> int:
+        gone = purge(self._outbox, order)
+        if gone:
+            self._performer.handle(ev.Dropped(gone, "deleted at the device"), moment)
+        return len(gone)
 
     # From start to stop
 

@@ -21,6 +21,7 @@ from edgeadapt.clock import Instant
 from edgeadapt.errors import TransportError
 from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import events as ev
+from edgeadapt_device.service.purge import Purge
 
 ORDER_NAME = "order.json"
 ANSWER_NAME = "answer.json"
@@ -31,27 +32,41 @@ _POLL_S = 0.05
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Back to the base; `id` is the asker's, `reason` is reported to the cloud."""
+    """Back to the base, or, with `purge`, rows out of the outbox.
+
+    `id` is the asker's, `reason` is reported to the cloud.
+    """
 
     id: str
     reason: str
+    purge: Purge | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of an order: `done` when generation `to` scores the frames, and no longer `before`."""
+    """What became of an order: `done` when generation `to` scores the frames, and no longer `before`.
+
+    Of a purge: `purged` rows are gone.
+    """
 
     id: str
     done: bool
     before: str
     to: str
     trouble: str = ""
+    purged: int = 0
 
 
 class Desk:
     """Where a running device takes orders. Used from the thread that owns the core."""
 
-    def __init__(self, state_dir: Path, report: Callable[[str], None]) -> None:
-        """Look in `state_dir`; what cannot be read or answered is told to `report`."""
+    def __init__(
+        self, state_dir: Path, report: Callable[[str], None], delete: Callable[[Purge, Instant], int]
+    ) -> None:
+        """Look in `state_dir`; what cannot be read or answered is told to `report`.
+
+        `delete` takes rows out of the outbox and tells the core, and raises TransportError.
+        """
+        self._delete = delete
         self._order, self._answer = state_dir / ORDER_NAME, state_dir / ANSWER_NAME
         self._report = report
         self._due_s = float("-inf")
@@ -72,11 +87,20 @@ class Desk:
             order = self._take()
             if order is None:
                 return
+            if order.purge is not None:
+                self._say(self._purged(order, order.purge, now))
+                return
             self._open = (order, core.view(now).generation)
             handle(ev.Rollback(order.reason[:_MAX_REASON]), now)
         if not core.adaptation.switching.generations.busy:
             (order, before), self._open = self._open, None
             self._say(_outcome(order, before, core.view(now).generation))
+
+    def _purged(self, order: Order, purge: Purge, now: Instant) -> Answer:
+        try:
+            return Answer(order.id, True, "", "", purged=self._delete(purge, now))
+        except TransportError as error:
+            return Answer(order.id, False, "", "", str(error))
 
     def _take(self) -> Order | None:
         if not self._order.exists():
@@ -103,8 +127,15 @@ def _outcome(order: Order, before: str, now: str) -> Answer:
     return Answer(order.id, not trouble, before, now, trouble)
 
 
-def give(state_dir: Path, reason: str, *, patience_s: float, runs: Callable[[], bool]) -> Answer | None:
-    """Order a running device back to its base, and wait for its answer.
+def give(
+    state_dir: Path,
+    reason: str,
+    *,
+    patience_s: float,
+    runs: Callable[[], bool],
+    purge: Purge | None = None,
+) -> Answer | None:
+    """Order a running device back to its base, or rows out of its outbox, and wait for its answer.
 
     Returns:
         The answer; None when the device ended before it took the order, which is taken back then.
@@ -112,7 +143,7 @@ def give(state_dir: Path, reason: str, *, patience_s: float, runs: Callable[[], 
     Raises:
         TransportError: the folder cannot be written, or no answer came in time.
     """
-    order, path = Order(secrets.token_hex(8), reason), state_dir / ORDER_NAME
+    order, path = Order(secrets.token_hex(8), reason, purge), state_dir / ORDER_NAME
     answer_path, deadline_s = state_dir / ANSWER_NAME, time.monotonic() + patience_s
     try:
         _write(path, msgspec.json.encode(order))
@@ -126,7 +157,7 @@ def give(state_dir: Path, reason: str, *, patience_s: float, runs: Callable[[], 
                 return _after_the_end(order, path, answer_path)
             if time.monotonic() >= deadline_s:
                 taken = "is at it" if not path.exists() else "does not take it: its loop hangs"
-                raise TransportError(f"no answer to the rollback in {patience_s:g} s; the device {taken}")
+                raise TransportError(f"no answer to the order in {patience_s:g} s; the device {taken}")
             time.sleep(_POLL_S)
     finally:
         with suppress(OSError):

@@ -247,7 +247,7 @@ def test_garbage_in_the_place_of_an_order_is_told_and_removed(
     path = tmp_path / "state" / orders.ORDER_NAME
     path.write_bytes(data)
     heard: list[str] = []
-    desk = orders.Desk(tmp_path / "state", heard.append)
+    desk = orders.Desk(tmp_path / "state", heard.append, lambda order, now: 0)
     device = rig.Rig(read_folder(Path(config.device.bundle)))
     for _ in range(3):
         desk.tend(device.device.core, device.device._performer.handle, device.now)

@@ -83,6 +83,10 @@ class Outbox(Protocol):
         """Delete rows; unknown ones are ignored."""
         ...
 
+    def purge(self, sequences: tuple[int, ...]) -> None:
+        """Delete rows so that nothing of them stays behind; unknown ones are ignored."""
+        ...
+
     def expire(self) -> tuple[int, ...]:
         """Delete the rows that are older than the outbox may keep them; returns their sequences."""
         ...

@@ -107,6 +107,10 @@ class MemoryOutbox:
             row = self._rows.pop(sequence, None)
             self._size_bytes -= 0 if row is None else len(row.payload)
 
+    def purge(self, sequences: tuple[int, ...]) -> None:
+        """Delete rows; unknown ones are ignored."""
+        self.forget(sequences)
+
     def expire(self) -> tuple[int, ...]:
         """Delete the rows that are older than the retention; returns their sequences."""
         if self._retention_s <= 0.0:

@@ -13,6 +13,7 @@ import msgspec
 
 from edgeadapt.errors import WireError
 from edgeadapt.wire import Descriptors, Outcome, Sample, SignatureReport, decode
+from edgeadapt_device.core.uplink.rows import PendingRow, Waiting
 from edgeadapt_device.io.outbox.base import lane_of
 from edgeadapt_device.io.outbox.worth import Storable, worth_of
 
@@ -73,6 +74,22 @@ def migrate(db: sqlite3.Connection, wall_s: float) -> None:
         about = (sequence, lane, verdict, TO_SEND, float(wall_s), 0.0, None)
         db.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?, ?, ?)", about)
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def pending_row(
+    sequence: int, kind: str, size_bytes: int, lane: str, state: int, waiting: bytes | None
+) -> PendingRow:
+    """From the columns of both tables."""
+    found = None
+    if state != TO_SEND and waiting is not None:
+        try:
+            found = msgspec.msgpack.decode(waiting, type=Waiting)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # What it waits with is lost, the sample is not: it is sent as any other.
+            found = None
+    return PendingRow(
+        int(sequence), str(kind), int(size_bytes), str(lane), found, found is not None and state == ANNOUNCED
+    )
 
 
 def storable(payload: bytes) -> Storable | None:

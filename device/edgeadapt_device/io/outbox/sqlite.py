@@ -47,6 +47,7 @@ from edgeadapt_device.io.outbox.schema import (
     TO_SEND,
     create,
     migrate,
+    pending_row,
 )
 from edgeadapt_device.io.outbox.worth import REPORT_RESERVE_BYTES, Storable, worth_of
 
@@ -176,11 +177,17 @@ class SqliteOutbox:
             )
             old = tuple(int(row[0]) for row in found.fetchall())
         if old:
-            self.forget(old)
-            with self._translated():
-                # The WAL still holds them as they were.
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.purge(old)
         return old
+
+    def purge(self, sequences: tuple[int, ...]) -> None:
+        """Delete rows, and overwrite them in the file and its WAL; raises TransportError."""
+        with self._translated():
+            self._db.execute("PRAGMA secure_delete = ON")
+        self.forget(sequences)
+        with self._translated():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._set_secure_delete()
 
     def age_s(self, sequence: int) -> float:
         """How old a row is, in seconds lived; 0.0 when it is gone; raises TransportError."""
@@ -211,7 +218,7 @@ class SqliteOutbox:
                 "SELECT sequence, kind, size_bytes, lane, state, waiting FROM rows JOIN about"
                 " USING (sequence) ORDER BY sequence"
             ).fetchall()
-        return tuple(_pending(*row) for row in rows)
+        return tuple(pending_row(*row) for row in rows)
 
     def close(self) -> None:
         """Give back the unused reserved sequences and close; raises TransportError."""
@@ -236,7 +243,7 @@ class SqliteOutbox:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA journal_size_limit = 4194304")
         self._db.execute(f"PRAGMA synchronous = {self._synchronous}")
-        self._db.execute(f"PRAGMA secure_delete = {'ON' if self._retention_s > 0.0 else 'OFF'}")
+        self._set_secure_delete()
         verdict = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
@@ -269,6 +276,9 @@ class SqliteOutbox:
             self._db.execute("UPDATE meta SET value = value WHERE key = 'reserved'")
         count, size = self._db.execute("SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM rows").fetchone()
         self._count, self._size_bytes = int(count), int(size)
+
+    def _set_secure_delete(self) -> None:
+        self._db.execute(f"PRAGMA secure_delete = {'ON' if self._retention_s > 0.0 else 'OFF'}")
 
     def _names(self) -> set[str]:
         """Tables and indices, without SQLite's own."""
@@ -379,18 +389,3 @@ class SqliteOutbox:
             yield
         except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
             raise TransportError(f"{self._path}: {error}") from error
-
-
-def _pending(
-    sequence: int, kind: str, size_bytes: int, lane: str, state: int, waiting: bytes | None
-) -> PendingRow:
-    found = None
-    if state != TO_SEND and waiting is not None:
-        try:
-            found = msgspec.msgpack.decode(waiting, type=Waiting)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            # What it waits with is lost, the sample is not: it is sent as any other.
-            found = None
-    return PendingRow(
-        int(sequence), str(kind), int(size_bytes), str(lane), found, found is not None and state == ANNOUNCED
-    )

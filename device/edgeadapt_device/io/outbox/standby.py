@@ -151,6 +151,10 @@ class StandbyOutbox:
         """These rows are not held any more, unknown ones are ignored; raises TransportError."""
         self._inner.free(sequences)
 
+    def purge(self, sequences: tuple[int, ...]) -> None:
+        """Delete rows so that nothing of them stays behind; raises TransportError."""
+        self._inner.purge(sequences)
+
     def expire(self) -> tuple[int, ...]:
         """Delete the rows that are too old; raises TransportError."""
         return self._inner.expire()
