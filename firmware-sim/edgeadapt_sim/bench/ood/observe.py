@@ -6,7 +6,7 @@ domain and is named after all that it depends on. Style is kept for the base sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -56,10 +56,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """One model, its frames, and where what it said is kept."""
+    """One model, its frames, and where what it said is kept; `maker` makes the maker of patches, once."""
 
     model: Model
-    maker: PatchMaker
+    maker: Callable[[], PatchMaker]
     gallery: Gallery
     plan: OodPlan
     seed: int
@@ -86,7 +86,7 @@ class Observer:
         yield "base", {}
         yield "own", self.model.settle({}, pictures.settling)
         if domain[0] != CLEAN:
-            patch = self.maker.make(pictures.uploads, seed=1000 * self.seed + 10 * domain[1])
+            patch = self.maker().make(pictures.uploads, seed=1000 * self.seed + 10 * domain[1])
             yield "patched", self.model.settle(patch, pictures.settling)
 
     def _run(

@@ -36,6 +36,7 @@ class OodPlan(msgspec.Struct, frozen=True, kw_only=True):
         foreign: share of unknown frames among those that statistics settle on and among uploads.
         steps: of the patch's strategy.
         windows: windows drawn per domain.
+        timing_s: CPU seconds that each of five rounds of a timing takes, about.
 
     Raises:
         ConfigError: on construction, for sizes that make no sense.
@@ -55,6 +56,7 @@ class OodPlan(msgspec.Struct, frozen=True, kw_only=True):
     foreign: float = 0.1
     steps: int = 40
     windows: int = 200
+    timing_s: float = 0.05
 
     def __post_init__(self) -> None:
         sizes = (self.seeds, self.epochs, self.unknown, self.settling, self.steps, self.windows, self.fitting)
@@ -85,6 +87,7 @@ QUICK = OodPlan(
     fitting=1500,
     steps=25,
     windows=100,
+    timing_s=0.01,
 )
 
 

@@ -80,6 +80,11 @@ def _entropy(given: _Features) -> Tensor:
     return (log_p.exp() * log_p).sum(dim=1)
 
 
+def _log_odds(given: _Features) -> Tensor:
+    """log p / (1 - p) of the largest probability: its order, without the ties of a softmax of 1."""
+    return -torch.log(torch.expm1(-given.z.log_softmax(dim=1).max(dim=1).values))
+
+
 def _gen(given: _Features) -> Tensor:
     p = given.z.softmax(dim=1)
     return -(p.pow(_GAMMA) * (1 - p).pow(_GAMMA)).sum(dim=1)
@@ -101,7 +106,8 @@ def _vim(given: _Features) -> Tensor:
     rest = torch.linalg.svd(given.fit_f - origin, full_matrices=True).Vh[kept:].T
     alpha = given.fit_z.max(dim=1).values.mean() / ((given.fit_f - origin) @ rest).norm(dim=1).mean()
     residual: Tensor = ((given.f - origin) @ rest).norm(dim=1)
-    return given.z.logsumexp(dim=1) - alpha * residual
+    score: Tensor = given.z.logsumexp(dim=1) - alpha * residual
+    return score
 
 
 def _rmds(fit: Tensor, f: Tensor, labels: Tensor) -> Tensor:
@@ -134,7 +140,7 @@ _REFERENCES: dict[str, Callable[[_Features], Tensor]] = {
     "entropy": _entropy,
     "fdbd": _fdbd,
     "gen": _gen,
-    "max-softmax": lambda given: given.z.softmax(dim=1).max(dim=1).values,
+    "max-softmax": _log_odds,
     "rmds": lambda given: _rmds(given.fit_f, given.f, given.labels),
     "rmds-normalised": _normalised,
     "vim": _vim,

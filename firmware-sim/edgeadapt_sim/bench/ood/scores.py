@@ -13,7 +13,6 @@ from edgeadapt.tensors import FloatArray, decode_tensors, encode_tensors
 from edgeadapt_sim.bench.ood.models import Source
 from edgeadapt_sim.bench.ood.plan import Cost
 
-_SECONDS = 0.05
 _ROUNDS = 5
 
 
@@ -58,14 +57,14 @@ def fit_all(source: Source) -> tuple[Fitted, ...]:
     return tuple(found)
 
 
-def cost(network: str, fitted: Fitted, outputs: Outputs) -> Cost:
+def cost(network: str, fitted: Fitted, outputs: Outputs, round_s: float) -> Cost:
     """CPU time of the calling thread, the least of several rounds: other work on the machine only adds."""
     one, many = rows(outputs, slice(0, 1)), rows(outputs, slice(0, 256))
     return Cost(
         network,
         fitted.name,
-        _seconds(lambda: fitted.scorer.score(one)),
-        _seconds(lambda: fitted.scorer.score(many)) / len(many.logits),
+        _seconds(lambda: fitted.scorer.score(one), round_s),
+        _seconds(lambda: fitted.scorer.score(many), round_s) / len(many.logits),
         fitted.shipped_bytes,
     )
 
@@ -84,11 +83,11 @@ def rows(outputs: Outputs, part: slice) -> Outputs:
     )
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def _seconds(run: Callable[[], object], round_s: float) -> float:
     run()
     began = time.thread_time()
     run()
-    times = max(1, round(_SECONDS / max(time.thread_time() - began, 1e-7)))
+    times = max(1, round(round_s / max(time.thread_time() - began, 1e-7)))
     best = float("inf")
     for _ in range(_ROUNDS):
         began = time.thread_time()

@@ -7,6 +7,7 @@ severity only.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,8 @@ def prepare(plan: OodPlan, network: str, seed: int, cache: Path, report: Callabl
     gallery = Gallery(trained, plan, seed)
     outputs = model.outputs(model.base, gallery.domain(CLEAN, 0).known)
     scores = {each.name: each.scorer.score(outputs) for each in fitted}
-    maker = PatchMaker(trained, model.bundle, steps=plan.steps)
+    # It reads a teacher and measures it: not for a study that finds everything in the cache.
+    maker = functools.cache(lambda: PatchMaker(trained, model.bundle, steps=plan.steps))
     observer = Observer(model, maker, gallery, plan, seed, cache / "seen")
     return Bench(network, observer, fitted, scores, {state: Pool(network, seed, state) for state in STATES})
 
@@ -217,6 +219,6 @@ def _costs(bench: Bench) -> list[Cost]:
     source, found = bench.observer.model.source, []
     for fitted in bench.fitted:
         compared = compare(fitted.name, source)
-        plain = cost(bench.network, fitted, source.holdout)
+        plain = cost(bench.network, fitted, source.holdout, bench.observer.plan.timing_s)
         found.append(plain if compared is None else compared.beside(plain))
     return found
