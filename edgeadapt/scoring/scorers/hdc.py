@@ -23,7 +23,8 @@ from edgeadapt.tensors import FloatArray
 DIMENSIONS = 512
 SEED = 74755
 _WORD = 64
-_WIDEST = 1 << 14
+_MOST_SIGNS = 1 << 22
+"""A projection takes 8 bytes for each on a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Hdc:
     def load(self, tensors: Mapping[str, npt.NDArray[Any]]) -> FittedHdc:
         """From `FittedHdc.tensors`."""
         seed, width, bundles = arrived(self.name, tensors, seed="1", width="1", bundles="KH")
-        if not (0 <= seed[0] < 1 << 31 and 1 <= width[0] <= _WIDEST):
+        if not (0 <= seed[0] < 1 << 31 and 1 <= width[0] <= _MOST_SIGNS / bundles.shape[1]):
             raise WireError(f"scorer {self.name!r}: seed {seed[0]:g} or width {width[0]:g} is out of range")
         return FittedHdc(seed, bundles, int(width[0]))
 

@@ -129,6 +129,13 @@ def test_a_scorer_of_another_model_is_refused(calibration: Calibration) -> None:
         Suite.of(replace(calibration, scorers=broken))
 
 
+@pytest.mark.parametrize(("name", "value"), [("seed", -1.0), ("seed", 1e10), ("width", 0.0), ("width", 1e9)])
+def test_a_projection_has_bounds(calibration: Calibration, name: str, value: float) -> None:
+    hdc = {**calibration.scorers["hdc"], name: np.array([value], np.float32)}
+    with pytest.raises(BundleError, match="is out of range"):
+        Suite.of(replace(calibration, scorers={**calibration.scorers, "hdc": hdc}))
+
+
 def test_a_scorer_that_is_not_installed_is_an_error_that_says_so(calibration: Calibration) -> None:
     knots = {**calibration.knots, "from-afar": calibration.knots["energy"]}
     decoded = Calibration.decode(replace(calibration, knots=knots).encode())
