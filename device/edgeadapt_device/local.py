@@ -20,6 +20,7 @@ from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.io.engines import check_shape, open_engine
+from edgeadapt_device.io.leaving import Leaving
 from edgeadapt_device.io.link import NoLink
 from edgeadapt_device.io.outbox import MemoryOutbox, Outbox
 from edgeadapt_device.io.store import GenerationStore
@@ -95,6 +96,7 @@ class LocalDevice:
             store,
             self._drawer,
             lambda token, values: self._builds.append((token, values)),
+            leaving=Leaving(config.privacy, bundle.manifest.classes),
             fleet=config.device.fleet,
             device=config.device.name,
             on_predicted=self._take_answer,

@@ -30,14 +30,16 @@ from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.core.state import DeviceState
+from edgeadapt_device.flags.journal import FlagJournal
+from edgeadapt_device.flags.recorder import Recorder
 from edgeadapt_device.io.builder import Builder
 from edgeadapt_device.io.engines import Session, open_engine
 from edgeadapt_device.io.engines.prepare import keep_heap_small
 from edgeadapt_device.io.installed import keep_copy
+from edgeadapt_device.io.leaving import Leaving
 from edgeadapt_device.io.link import Link, NoLink
 from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
 from edgeadapt_device.io.outbox.standby import StandbyOutbox
-from edgeadapt_device.io.samples import check_encodable
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.look import Watched
 from edgeadapt_device.performer import Performer
@@ -114,10 +116,10 @@ class Machine:
         self._keeper: threading.Thread | None = None
         keep_heap_small()
         self._engine = open_engine(bundle, config.engine)
-        if config.mqtt.enabled and config.flagging.enabled:
-            check_encodable(bundle.manifest.input)
-            if warning := burst_warning(config.budget.burst_bytes, bundle.manifest.input.frame_shape):
-                reporter.tell(warning)
+        warning = burst_warning(config.budget.burst_bytes, bundle.manifest.input.frame_shape)
+        if warning and config.mqtt.enabled and config.flagging.enabled:
+            reporter.tell(warning)
+        self._leaving = Leaving(config.privacy, bundle.manifest.classes)
         self._tick_due_s = self._expire_due_s = 0.0
         self._desk = Desk(self._state_dir, reporter.tell, self._purge)
         # A text is something another thread wants told; None only wakes whoever waits.
@@ -166,11 +168,13 @@ class Machine:
             store,
             link,
             self._builder.request,
+            leaving=self._leaving,
             fleet=self.config.device.fleet,
             device=self.config.device.name,
             on_predicted=self._on_predicted,
             on_log=self._reporter.tell,
             retire=self._builder.retire,
+            recorder=self._open_recorder(stack),
         )
         self.watched = Watched(
             self.config,
@@ -184,6 +188,20 @@ class Machine:
             self._bundle_trouble,
         )
         return state
+
+    def _open_recorder(self, stack: ExitStack) -> Recorder:
+        journal = FlagJournal(self._state_dir)
+        self._recorder = Recorder(
+            journal,
+            names=self.core.flagging.names,
+            alpha=self.config.flagging.alpha,
+            classes=self.bundle.manifest.classes,
+            outbox=lambda: self._outbox.outbox_id,
+            peek=self._outbox.payload,
+            hour_bytes=self.config.budget.bytes_per_hour,
+        )
+        stack.callback(self._recorder.close)
+        return self._recorder
 
     def _open_outbox(self) -> SqliteOutbox:
         return SqliteOutbox(
@@ -268,6 +286,7 @@ class Machine:
             self._performer.handle(changed, moment)
         if moment.mono_s >= self._expire_due_s:
             self._expire(moment)
+        self._recorder.tick(moment)
         self._desk.tend(self.core, self._performer.handle, moment)
         self._reporter.write_if_due(self.watched, moment)
 
@@ -344,6 +363,8 @@ class Machine:
 
     def stop(self, goes_on: Callable[[], bool]) -> None:
         """Wait a little for acknowledgements of what is still out, then commit what an exit leaves."""
+        self._performer.perform(self.core.flush())
+        self._performer.drain(now())
         deadline_s = time.monotonic() + (_GOODBYE_S if self.view.connected else 0.0)
         while time.monotonic() < deadline_s and self.view.outbox_rows and goes_on():
             if not self.work(_IDLE_S):

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt.clock import Instant
-from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import TransportError
 from edgeadapt.wire import (
     MAX_MESSAGE_BYTES,
@@ -24,6 +23,7 @@ from edgeadapt.wire import (
     MessageProperties,
     Outcome,
     Sample,
+    decode,
     encode,
     restamp,
     topics,
@@ -34,14 +34,12 @@ from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.core.uplink.rows import Waiting
+from edgeadapt_device.flags.recorder import Recorder
 from edgeadapt_device.io.engines import Session
+from edgeadapt_device.io.leaving import ROW_BYTES, Leaving, TooDear, Withheld
 from edgeadapt_device.io.link import Link
 from edgeadapt_device.io.outbox import Outbox, Storable, kind_of
-from edgeadapt_device.io.samples import encode_png
 from edgeadapt_device.swaps import Swaps
-
-# What the outbox's id and the sequence add to a message.
-_ROW_BYTES = 64
 
 
 class StatePort(Protocol):
@@ -61,6 +59,7 @@ class Performer:
         sessions: token to session, as the core asked for them.
         storage_errors: writes that failed (full or read-only disk); the device goes on.
         too_large: messages that no server would take, and that were therefore not stored.
+        withheld: messages that the privacy switches kept here.
         swaps: how sessions took over from one another.
         reverts: patches that the core reported as taken back.
     """
@@ -73,20 +72,27 @@ class Performer:
         link: Link,
         build: Callable[[int, SlotValues], None],
         *,
+        leaving: Leaving,
         fleet: str,
         device: str,
         on_predicted: Callable[[fx.Predicted], None],
         on_log: Callable[[str], None],
         retire: Callable[[Session], None] = lambda session: None,
+        recorder: Recorder | None = None,
     ) -> None:
-        """Join the core to its ports; `retire` is given the sessions that nobody uses any more."""
+        """Join the core to its ports.
+
+        `retire` is given the sessions that nobody uses any more; `recorder` watches events and effects.
+        """
+        self._recorder = recorder
         self._core, self._outbox, self._store, self._link = core, outbox, store, link
         self._build, self._on_predicted, self._on_log = build, on_predicted, on_log
         self._fleet, self._device, self._retire = fleet, device, retire
+        self._leaving = leaving
         self.sessions: dict[int, Session] = {}
         self._events: deque[ev.Event] = deque()
         self.storage_errors = 0
-        self.too_large = 0
+        self.too_large = self.withheld = 0
         self.swaps = Swaps()
         self.reverts = 0
         self._mono_s = 0.0
@@ -102,7 +108,11 @@ class Performer:
         """Handle the events that effects performed outside `handle` have caused."""
         self._mono_s = now.mono_s
         while self._events:
-            self.perform(self._core.handle(self._events.popleft(), now))
+            event = self._events.popleft()
+            effects = self._core.handle(event, now)
+            if self._recorder is not None:
+                self._recorder.saw(event, effects, now)
+            self.perform(effects)
 
     def put_session(self, token: int, session: Session) -> None:
         """A build ended; the caller tells the core with GenerationReady."""
@@ -121,6 +131,9 @@ class Performer:
         match effect:
             case fx.Predicted():
                 self._on_predicted(effect)
+            case fx.Flagged():
+                # For the recorder alone.
+                pass
             case fx.ScoreAgain(token, image):
                 self._events.append(self._score_again(token, image))
             case fx.BuildGeneration(token, values):
@@ -133,8 +146,7 @@ class Performer:
                 if (session := self.sessions.pop(token, None)) is not None:
                     self._retire(session)
             case fx.StoreSample():
-                sample = _sample(effect)
-                self._keep(sample, effect.price_bytes, self._waiting(effect, sample))
+                self._keep_sample(effect)
             case fx.StoreMessage(message):
                 self.reverts += isinstance(message, Outcome) and message.state == "reverted"
                 self._keep(message, 0)
@@ -170,6 +182,23 @@ class Performer:
             return ev.Rescored(token)
         return ev.Rescored(token, scores.logits[0], scores.embedding[0])
 
+    def _keep_sample(self, effect: fx.StoreSample) -> None:
+        """Encode a frame for no more than was paid for it, and keep it; what must not leave is counted."""
+        price = effect.price_bytes
+        try:
+            sample = self._leaving.encoder.sample(effect)
+        except TooDear as error:
+            self._events.append(ev.NotStored("sample", error.size_bytes, price, False, effect.lane))
+        except Withheld as error:
+            self._withhold("sample", price, effect.lane, error)
+        else:
+            self._keep(sample, price, self._waiting(effect, sample))
+
+    def _withhold(self, kind: str, price_bytes: int, lane: str, error: Withheld) -> None:
+        self.withheld += 1
+        self._events.append(ev.NotStored(kind, 0, price_bytes, False, lane))
+        self._on_log(f"a {kind} was withheld: {error}")
+
     def _waiting(self, effect: fx.StoreSample, sample: Sample) -> Waiting | None:
         """What a sample that is to be held waits with; None for one that is sent at once."""
         vector = self._core.asking.vector(sample.lane, effect.descriptor, len(sample.data))
@@ -189,22 +218,27 @@ class Performer:
         return Waiting(item, sample.segment, sample.generation)
 
     def _keep(self, message: Storable, price_bytes: int, waiting: Waiting | None = None) -> None:
-        kind, size_bytes = kind_of(message), len(encode(message)) + _ROW_BYTES
+        kind, size_bytes = kind_of(message), len(encode(message)) + ROW_BYTES
+        lane = message.lane if isinstance(message, Sample) else ""
+        try:
+            self._leaving.door.check(message)
+        except Withheld as error:
+            self._withhold(kind, price_bytes, lane, error)
+            return
         if size_bytes > MAX_MESSAGE_BYTES:
             self.too_large += 1
-            self._events.append(ev.NotStored(kind, size_bytes, price_bytes, True))
+            self._events.append(ev.NotStored(kind, size_bytes, price_bytes, True, lane))
             return
         before = self._outbox.outbox_id
         try:
             stored = self._outbox.store(message, waiting=waiting)
         except TransportError:
-            self._events.append(ev.NotStored(kind, size_bytes, price_bytes, False))
+            self._events.append(ev.NotStored(kind, size_bytes, price_bytes, False, lane))
             raise
         if self._outbox.outbox_id != before:
             # The disk has refused, and what it holds waits there until it can be written again.
             self.storage_errors += 1
             self._events.append(ev.OutboxChanged(self._outbox.outbox_id, ()))
-        lane = message.lane if isinstance(message, Sample) else ""
         about = tuple(item.sample for item in message.items) if isinstance(message, Descriptors) else ()
         event = ev.Stored(stored.sequence, kind, stored.size_bytes, price_bytes, lane, stored.waiting, about)
         self._events.append(event)
@@ -216,33 +250,25 @@ class Performer:
         if row is None:
             return
         kind, payload = row
+        if not self._leaving.door.open and not self._may_leave(effect.sequence, kind, payload):
+            return
         if self._core.protocol != PROTOCOL_VERSION:
             payload = restamp(payload, self._core.protocol)
         properties = MessageProperties(expiry_s=effect.expiry_s) if effect.expiry_s else NO_PROPERTIES
         topic = topics.up(self._fleet, self._device, kind)
         self._link.publish(topic, payload, qos=1, retain=False, properties=properties)
 
-
-def _sample(effect: fx.StoreSample) -> Sample:
-    data = encode_png(effect.image)
-    height, width, channels = effect.image.shape
-    return Sample(
-        outbox="",
-        sequence=0,
-        segment=effect.segment,
-        lane=effect.lane,
-        codec="png",
-        height=height,
-        width=width,
-        channels=channels,
-        data=data,
-        sha256=sha256_hex(data),
-        entropy=effect.entropy,
-        predicted=effect.predicted,
-        generation=effect.generation,
-        captured_s=effect.captured_s,
-        verdict=effect.verdict,
-        p_value=effect.p_value,
-        chance=effect.chance,
-        cluster=effect.cluster,
-    )
+    def _may_leave(self, sequence: int, kind: str, payload: bytes) -> bool:
+        """Rows of an earlier process may be older than what the privacy switches say now."""
+        if kind not in ("sample", "descriptor"):
+            return True
+        try:
+            message = decode(payload, Sample if kind == "sample" else Descriptors)
+            assert isinstance(message, (Sample, Descriptors))
+            self._leaving.door.check(message)
+        except Withheld as error:
+            self.withheld += 1
+            self._outbox.forget((sequence,))
+            self._events.append(ev.Dropped((sequence,), f"withheld: {error}"))
+            return False
+        return True

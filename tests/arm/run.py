@@ -63,7 +63,7 @@ precision = "{precision}"
 [mqtt]
 port = 9
 [flagging]
-uniform_per_frame = 1.0
+audit_chance = 1.0
 [http]
 enabled = false
 [trust]

@@ -128,8 +128,6 @@ def test_a_model_of_arrays_takes_finite_ones(tiny: Bundle, state: dict[str, obje
             agent.infer(arrays)
         with pytest.raises(ConfigError, match="array of float32, got uint8"):
             agent.infer(rig.frames(1))
-    with pytest.raises(ConfigError, match=r"arrays cannot be uploaded.*flagging\.enabled"):
-        Agent(as_array(tiny), device={**state, "name": "a"}, mqtt={"host": "127.0.0.1"})
 
 
 def test_it_runs_on_the_engine_that_is_asked_for(tiny: Bundle, state: dict[str, object]) -> None:
@@ -239,7 +237,7 @@ def test_frames_go_up_and_are_acknowledged(tmp_path: Path, tiny: Bundle, state: 
             tiny,
             device={**state, "name": rig.NAME, "fleet": rig.FLEET},
             mqtt={"host": "127.0.0.1", "port": broker.port},
-            flagging={"uniform_per_frame": 0.2},
+            flagging={"audit_chance": 0.2},
         ) as agent:
             until(lambda: agent.status().connected)
             flagged = sum(int(agent.infer(rig.frames(16)).flagged.sum()) for _ in range(12))

@@ -17,7 +17,13 @@ from edgeadapt_device.config.sections import (
     TrialSection,
     TrustSection,
 )
-from edgeadapt_device.config.uplink import BudgetSection, DeliverySection, FlaggingSection, PrivacySection
+from edgeadapt_device.config.uplink import (
+    BudgetSection,
+    DeliverySection,
+    FlaggingSection,
+    PrivacySection,
+    suppressed_classes,
+)
 
 __all__ = [
     "BudgetSection",
@@ -37,5 +43,6 @@ __all__ = [
     "TrialSection",
     "TrustSection",
     "check",
+    "suppressed_classes",
     "trusted_key_bytes",
 ]

@@ -20,6 +20,7 @@ def check(config: DeviceConfig) -> DeviceConfig:
     check_numbers(config)
     if config.flagging.entropy_low > config.flagging.entropy_high:
         raise ConfigError("flagging.entropy_low: expected no more than flagging.entropy_high")
+    _check_uplink(config)
     if bool(config.source.width) != bool(config.source.height):
         raise ConfigError("source.width and source.height: expected both, or neither")
     if config.mqtt.enabled:
@@ -27,6 +28,18 @@ def check(config: DeviceConfig) -> DeviceConfig:
     _check_http(config.http)
     trusted_key_bytes(config.trust)
     return config
+
+
+def _check_uplink(config: DeviceConfig) -> None:
+    flagging = config.flagging
+    if flagging.enabled and flagging.adapt_share + flagging.ask_share + flagging.audit_share <= 0.0:
+        raise ConfigError("flagging.adapt_share, ask_share, audit_share: expected one above 0")
+    for number, (left, top, right, bottom) in enumerate(config.privacy.blurred):
+        if not (0.0 <= left < right <= 1.0 and 0.0 <= top < bottom <= 1.0):
+            raise ConfigError(
+                f"privacy.blurred[{number}]: expected [left, top, right, bottom] as shares from 0 to 1, left "
+                f"less than right and top less than bottom, got {[left, top, right, bottom]}"
+            )
 
 
 def _check_http(http: HttpSection) -> None:

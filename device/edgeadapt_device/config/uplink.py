@@ -5,8 +5,10 @@ Entropies are in fractions of ln K (K classes), sizes in bytes, durations in sec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
+from edgeadapt.errors import ConfigError
 from edgeadapt_device.config.base import Section
 
 
@@ -47,25 +49,33 @@ class FlaggingSection(Section, frozen=True):
     # Keep a frame when |cos(prediction, mean of kept ones)| is below this. With 10 classes 0.05 keeps
     # almost nothing; with 1,000 classes it is the usual choice.
     redundancy_margin: float = 0.6
-    # Share of uploads drawn at random from all frames: without it the cloud's view is biased.
-    uniform_share: float = 0.2
+    # Shares of the byte budget: the adapt lane (frames to learn from) ...
+    adapt_share: float = 0.7
+    # ... the ask lane (what stays strange) ...
+    ask_share: float = 0.25
+    # ... and the audit lane (frames at random, without which the cloud's view is biased). What a lane does
+    # not spend goes to the others.
+    audit_share: float = 0.05
+    # Chance of a frame to be drawn for the audit, while the lane has bytes; less when they run short.
+    audit_chance: float = 0.02
     # Nearer to the source than this many of the bundle's drift tolerances, and without a drift alarm, the
-    # model is at home: only the uniform lane uploads. What chance adds is granted. 0: it never is at home.
+    # model is at home: only the audit lane uploads. What chance adds is granted. 0: it never is at home.
     min_drift: float = 1.0
-    # Random uploads per frame that happen even when nothing else is flagged.
-    uniform_per_frame: float = 0.004
 
 
 class BudgetSection(Section, frozen=True):
     """[budget]: what the uplink may cost."""
 
-    # Long-run rate. The cloud may set another with its assignment.
+    # Most that may cross the link in any hour, both ways, with what MQTT, TCP and TLS add. The cloud may set
+    # another with its assignment.
     bytes_per_hour: int = 4_000_000
+    # The same for any 24 hours.
+    bytes_per_day: int = 64_000_000
     # Most that can be saved up and spent at once.
     burst_bytes: int = 1_000_000
-    # Share of the burst that only the first frames of a new segment may spend: pay more early in a shift.
-    shift_reserve: float = 0.5
-    # How many frames count as early.
+    # What a young segment may borrow from the hours to come; it is paid back before others spend again.
+    debt_bytes: int = 1_000_000
+    # How many frames count as young.
     shift_frames: int = 1500
 
 
@@ -114,3 +124,22 @@ class PrivacySection(Section, frozen=True):
     # "images": samples go up as pictures. "embedding": only their embeddings, never a picture. "statistics":
     # no sample at all, only moments over many frames.
     mode: Literal["images", "embedding", "statistics"] = "images"
+    # Pictures whose longer side is more than this many pixels are made smaller before they leave; 0: never.
+    max_side: int = 0
+    # Frames that are predicted as one of these classes (by name) never leave, in no lane.
+    suppressed: tuple[str, ...] = ()
+    # What changes a picture before it leaves, by the name of an installed plug-in (entry point group
+    # "edgeadapt.redactors"), such as one that blurs faces. A picture that it fails on does not leave.
+    redactor: str = ""
+    # Parts of the picture that are blurred beyond recognition, each [left, top, right, bottom] as shares of
+    # its width and height.
+    blurred: tuple[tuple[float, float, float, float], ...] = ()
+
+
+def suppressed_classes(privacy: PrivacySection, classes: Sequence[str]) -> frozenset[int]:
+    """Numbers of the classes that never leave; raises ConfigError on one that the model does not know."""
+    unknown = [name for name in privacy.suppressed if name not in classes]
+    if unknown:
+        known = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+        raise ConfigError(f"privacy.suppressed: {unknown[0]!r} is no class of this model; it has {known}")
+    return frozenset(number for number, name in enumerate(classes) if name in privacy.suppressed)

@@ -21,7 +21,7 @@ from edgeadapt.patch import TrustedKeys
 from edgeadapt.scoring import softmax_and_entropy
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import SPEAKS, Metric, Status, Versions, encode, topics
-from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.config import DeviceConfig, suppressed_classes
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.adapt.adaptation import Adaptation
 from edgeadapt_device.core.downlink.orders import Downlink
@@ -32,6 +32,7 @@ from edgeadapt_device.core.effects import (
     Effect,
     Log,
     Predicted,
+    Publish,
     PublishNow,
     StoreMessage,
 )
@@ -46,6 +47,8 @@ from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.core.view import CoreView, FramePlan
 
 _LATENCY_SHARE = 0.02
+# Effects that follow a commit.
+_LAST = (BuildGeneration, PublishNow, Publish)
 # Frames after which a start has not failed.
 _PROVEN_FRAMES = 50
 
@@ -93,6 +96,7 @@ class DeviceCore:
             outbox=outbox,
             pending=pending,
             bundle=bundle,
+            suppressed=suppressed_classes(config.privacy, bundle.manifest.classes),
         )
         self.asking = self._uploads.asking
         self._downlink = Downlink(
@@ -109,9 +113,8 @@ class DeviceCore:
 
         A build may end the process: that it begins is durable first, and so is what it is for.
         """
-        rate, saved = self._restored.told.budget_bytes_per_hour, self._restored.budget
-        if rate is not None:
-            self._uploads.budget.set_rate(rate, now)
+        told, saved = self._restored.told, self._restored.budget
+        self._uploads.budget.assign(told.budget_bytes_per_hour, told.budget_bytes_per_day, now)
         if saved is not None:
             self._uploads.budget.restore(saved, now)
         self._metric_due_s = now.mono_s + self._config.output.metric_every_s
@@ -166,12 +169,13 @@ class DeviceCore:
         effects += self._dispatch(event, now)
         if self._downlink.accord.protocol is not None:
             effects += self._uploads.send(now)
-        if not self.adaptation.patches.must_commit:
+        self._uploads.count(effects, now)
+        if not (self.adaptation.patches.must_commit or self._uploads.budget.must_commit):
             return effects
         # A build may end the process: what it is for must be durable before it begins. So must be what the
-        # device says that it did.
-        after = [effect for effect in effects if isinstance(effect, (BuildGeneration, PublishNow))]
-        before = [effect for effect in effects if not isinstance(effect, (BuildGeneration, PublishNow))]
+        # device says that it did, and what it spends.
+        after = [effect for effect in effects if isinstance(effect, _LAST)]
+        before = [effect for effect in effects if not isinstance(effect, _LAST)]
         return [*before, self.commit(), *after]
 
     def _dispatch(self, event: ev.Event, now: Instant) -> list[Effect]:
@@ -222,7 +226,7 @@ class DeviceCore:
         generation = self._name(adaptation.switching.generations.patch_of(event.token))
         effects = proven + adaptation.on_frame(event, label, uncertainty, now)
         if adaptation.tracker.segment != segment:
-            self._uploads.new_segment()
+            self._uploads.new_segment(now)
             segment = adaptation.tracker.segment
         decision = self.flagging.judge(event, uncertainty)
         frame = Candidate(
@@ -241,7 +245,7 @@ class DeviceCore:
             or adaptation.at_home(self._config.flagging.min_drift),
             early=adaptation.tracker.frames < self._config.budget.shift_frames,
         )
-        stores = self._uploads.offer(frame, now)
+        stores, kept = self._uploads.offer(frame, now)
         answer = Predicted(
             event.index,
             label,
@@ -249,16 +253,14 @@ class DeviceCore:
             uncertainty,
             generation,
             segment,
-            bool(stores),
+            kept,
             decision.verdict,
         )
         effects += [answer, *stores]
         followed = self.flagging.follow(frame, now)
-        for question in followed.questions:
-            asked = self._uploads.offer(question, now)
-            self.flagging.quarantine.asked(question.cluster, now, taken=bool(asked))
-            effects += asked
-        return effects + followed.effects
+        asked = self._uploads.ask(followed.questions, now)
+        said = self.flagging.asked(followed.questions, {store.cluster for store in asked}, now)
+        return [*effects, *asked, *said, *followed.effects]
 
     def _name(self, patch: str | None) -> str:
         """What a generation is called where people see it."""
@@ -288,7 +290,7 @@ class DeviceCore:
         if self._metric_due_s is not None and now.mono_s >= self._metric_due_s:
             self._metric_due_s = now.mono_s + self._config.output.metric_every_s
             if self._uploads.delivery.connected and self._downlink.accord.protocol is not None:
-                effects.append(self._metric(now))
+                effects += self._metric(now)
         if self._commit_due_s is not None and now.mono_s >= self._commit_due_s:
             self._commit_due_s = now.mono_s + self._config.output.commit_every_s
             effects.append(self.commit())
@@ -306,7 +308,8 @@ class DeviceCore:
         ]
         return min((d for d in due if d is not None), default=None)
 
-    def _metric(self, now: Instant) -> Effect:
+    def _metric(self, now: Instant) -> list[Effect]:
+        """Nothing once the budget is spent: the next one will do."""
         view = self.view(now)
         message = Metric(
             epoch=self.epoch,
@@ -319,9 +322,15 @@ class DeviceCore:
             latency_ms=view.latency_ms,
             generation=view.generation,
             verdicts=self.flagging.counts,
+            ledger=tuple(line for line in view.ledger if line.messages),
         )
         topic = topics.up(self._config.device.fleet, self._config.device.name, "metric")
-        return PublishNow(topic, encode(message, self.protocol), False, 0)
+        payload = encode(message, self.protocol)
+        size_bytes, budget = len(topic) + len(payload), self._uploads.budget
+        pause_s = max(self._config.output.metric_every_s, budget.pace_s(size_bytes))
+        self._metric_due_s = now.mono_s + pause_s
+        paid = budget.send("report", size_bytes, now)
+        return [PublishNow(topic, payload, False, 0)] if paid else []
 
     @property
     def speaks(self) -> Versions:
@@ -340,7 +349,13 @@ class DeviceCore:
         Such a start has not failed, unless there was a session and it could not score a single frame.
         """
         clean: list[Effect] = [] if self.ready and not self._frames else [CountStarts(0)]
-        return [*self.adaptation.stop(), self.commit(), *clean]
+        ended = [*self.flush(), *self.adaptation.stop()]
+        self._uploads.budget.close()
+        return [*ended, self.commit(), *clean]
+
+    def flush(self) -> list[Effect]:
+        """No frame will follow: what is held of the last window is chosen from now."""
+        return self._uploads.flush()
 
     def commit(self) -> Effect:
         """The effect that makes the present state durable."""
@@ -349,7 +364,7 @@ class DeviceCore:
             self._bundle,
             self.adaptation,
             self._downlink.told,
-            self._uploads.budget.saved,
+            self._uploads.budget.record(),
             self.epoch,
             self._last_index,
             self.flagging.quarantine.records,
@@ -369,8 +384,9 @@ class DeviceCore:
             evidence=adaptation.patches.trial.evidence.lines if adaptation.patches.trial.watched else (),
             drift=adaptation.tracker.drift,
             outbox_rows=len(self._uploads.delivery),
-            bytes_up=self._uploads.budget.spent_bytes,
-            bytes_down=self._downlink.bytes_down,
+            bytes_up=self._uploads.budget.ledger.up_bytes,
+            bytes_down=self._uploads.budget.ledger.down_bytes,
+            ledger=self._uploads.budget.ledger.lines(),
             budget_left_bytes=self._uploads.budget.left_bytes(now),
             connected=self._uploads.delivery.connected,
             refusals=tuple(self._downlink.refusals),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -19,7 +20,9 @@ from edgeadapt.wire import (
     Verdict,
 )
 from edgeadapt_device.core.events import Image
+from edgeadapt_device.core.flagging.decision import Decision
 from edgeadapt_device.core.state import DeviceState
+from edgeadapt_device.core.uplink.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,9 @@ class ScoreAgain:
 class StoreSample:
     """Encode the frame and make it durable in the outbox; answer Stored or NotStored.
 
-    `price_bytes` is what the budget paid for it; the answer brings it back. `frame` is its position in the
-    source, `descriptor` its embedding [D]. The rest is as in `edgeadapt.wire.Sample`. With `hold` the server
+    `price_bytes` is what the budget paid for it, and the most it may take; the answer brings it back. `frame`
+    is its position in the source, `descriptor` its embedding [D], `decision` the whole of its verdict. The
+    rest is as in `edgeadapt.wire.Sample`. With `hold` the server
     is to be asked whether it wants the sample, unless the configuration says never; it stands for `members`
     frames.
     """
@@ -91,6 +95,23 @@ class StoreSample:
     descriptor: FloatArray | None = None
     hold: bool = False
     members: int = 1
+    byte_price: float = 0.0
+    decision: Decision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A frame that is strange, or was: what becomes of it, for whoever asks later. Nothing is to be done.
+
+    Fates: "kept" for the teacher; a "suspect" until the model has adapted; "watched" in case the domain has
+    shifted; "counted" only, for want of room; "normal" to the adapted model; "quarantined" in a cluster of so
+    many members; "asked" about; too "dear" to be asked about now.
+    """
+
+    frame: Candidate
+    fate: Literal["kept", "suspect", "watched", "counted", "normal", "quarantined", "asked", "dear"]
+    cluster: int = 0
+    members: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +197,7 @@ Effect = (
     | Release
     | Predicted
     | ScoreAgain
+    | Flagged
     | StoreSample
     | StoreMessage
     | Publish

@@ -113,12 +113,16 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class NotStored:
-    """A message could not be made durable: the disk refuses, or it is larger than the wire allows."""
+    """A message could not be made durable: the disk refuses, or it is larger than was paid for.
+
+    `too_large`: larger than the wire allows, even.
+    """
 
     kind: str
     size_bytes: int
     price_bytes: int
     too_large: bool
+    lane: str = ""
 
 
 @dataclass(frozen=True, slots=True)

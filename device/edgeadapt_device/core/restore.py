@@ -131,6 +131,7 @@ def _told(state: DeviceState, adaptation: Adaptation) -> Told:
         assignments=tuple(a for a in state.assignments if is_sound(a.cohort, a.segment)),
         blocked=tuple(adaptation.patches.blocked),
         budget_bytes_per_hour=state.budget_bytes_per_hour,
+        budget_bytes_per_day=state.budget_bytes_per_day,
         commands=state.commands,
         cloud_speaks=state.cloud_speaks,
     )
@@ -221,6 +222,7 @@ def snapshot(
         bank=tuple(_record(entry) for entry in entries),
         trial=record,
         budget_bytes_per_hour=told.budget_bytes_per_hour,
+        budget_bytes_per_day=told.budget_bytes_per_day,
         budget=budget,
         commands=told.commands,
         cloud_speaks=told.cloud_speaks,

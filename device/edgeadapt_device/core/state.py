@@ -41,10 +41,20 @@ class Assignment(_Record, frozen=True):
 
 
 class BudgetRecord(_Record, frozen=True):
-    """The byte budget's tokens, as of `wall_s`; they may be negative."""
+    """The byte budget; amounts may be negative. A record of an older release has `tokens` and `wall_s` only.
+
+    `clock_s` is the budget's running clock at `mono_s` of the monotonic one (-1: unknown). `ahead_bytes` may
+    have been spent after this was written. `lanes` are the lanes' accounts; `hour` and `day` (slice, bytes).
+    """
 
     tokens: float
     wall_s: float
+    clock_s: float = 0.0
+    mono_s: float = -1.0
+    ahead_bytes: int = 0
+    lanes: tuple[float, ...] = ()
+    hour: tuple[tuple[int, int], ...] = ()
+    day: tuple[tuple[int, int], ...] = ()
 
 
 class ClusterRecord(_Record, frozen=True):
@@ -82,6 +92,7 @@ class DeviceState(_Record, frozen=True):
     bank: tuple[BankRecord, ...]
     trial: TrialRecord | None = None
     budget_bytes_per_hour: int | None = None
+    budget_bytes_per_day: int | None = None
     budget: BudgetRecord | None = None
     commands: tuple[str, ...] = ()
     cloud_speaks: tuple[int, int] | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from edgeadapt.wire import TrialCheck
+from edgeadapt.wire import LedgerLine, TrialCheck
 
 
 class FramePlan(msgspec.Struct, frozen=True):
@@ -38,6 +38,7 @@ class CoreView:
     outbox_rows: int
     bytes_up: int
     bytes_down: int
+    ledger: tuple[LedgerLine, ...]
     budget_left_bytes: int
     connected: bool
     refusals: tuple[str, ...]

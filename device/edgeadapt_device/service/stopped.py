@@ -20,6 +20,7 @@ from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.io.installed import open_installed
+from edgeadapt_device.io.leaving import Leaving
 from edgeadapt_device.io.link import NoLink
 from edgeadapt_device.io.lock import StateLock
 from edgeadapt_device.io.outbox.sqlite import SqliteOutbox
@@ -81,6 +82,7 @@ def _obey(
         store,
         NoLink(),
         _build_nothing,
+        leaving=Leaving(config.privacy, bundle.manifest.classes),
         fleet=config.device.fleet,
         device=config.device.name,
         on_predicted=_predict_nothing,

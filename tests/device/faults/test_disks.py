@@ -33,7 +33,7 @@ port = 1
 path = "stream"
 frames_per_second = 100.0
 [flagging]
-uniform_per_frame = 0.9
+audit_chance = 0.9
 [http]
 enabled = false
 [output]

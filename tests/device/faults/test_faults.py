@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
-from edgeadapt.bundle import InputSpec, SlotValues, read_folder
-from edgeadapt.errors import BundleError, ConfigError, TransportError
+from edgeadapt.bundle import SlotValues, read_folder
+from edgeadapt.errors import BundleError, TransportError
 from edgeadapt_device import daemon as daemon_module
 from edgeadapt_device import machine
 from edgeadapt_device.config import (
@@ -30,7 +28,6 @@ from edgeadapt_device.core.events import Image
 from edgeadapt_device.daemon import Daemon
 from edgeadapt_device.io.engines import Scores
 from edgeadapt_device.io.engines.onnx import OnnxEngine, OnnxSession
-from edgeadapt_device.io.installed import Installed
 from edgeadapt_device.io.lock import is_locked
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.status import DeviceStatus, read_status, write_status
@@ -242,7 +239,7 @@ def test_without_a_broker_the_reason_is_told_and_shown_and_nothing_counts_as_sen
     config = replace(
         config,
         mqtt=MqttSection(port=port),
-        flagging=FlaggingSection(uniform_per_frame=0.9),
+        flagging=FlaggingSection(audit_chance=0.9),
         source=SourceSection(path=str(tmp_path), frames_per_second=50.0),
     )
     with caplog.at_level("INFO", "edgeadapt.device"):
@@ -356,18 +353,3 @@ def test_a_budget_that_no_frame_fits_into_is_told_at_the_start(
         assert "burst_bytes" not in caplog.text
         Daemon(replace(config, budget=BudgetSection(burst_bytes=1000)), threading.Event())
         assert "budget.burst_bytes: 1000 is less" in caplog.text
-
-
-def test_frames_that_no_sample_can_hold_are_refused_at_the_start_if_samples_are_wanted(
-    tmp_path: Path, config: DeviceConfig, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    np.save(tmp_path / "frames.npy", np.zeros((3, 28, 28, 4), np.uint8))
-    # The tiny model takes one channel; what one with four would meet needs no such model.
-    bundle = read_folder(bundle_folder)
-    manifest = msgspec.structs.replace(bundle.manifest, input=InputSpec((4, 28, 28)))
-    other = dataclasses.replace(bundle, manifest=manifest)
-    monkeypatch.setattr(daemon_module, "open_installed", lambda *args, **keys: Installed(other, ""))
-    Daemon(config, threading.Event())
-    Daemon(replace(config, mqtt=MqttSection()), threading.Event())
-    with pytest.raises(ConfigError, match="4 channels"):
-        Daemon(replace(config, mqtt=MqttSection(), flagging=FlaggingSection()), threading.Event())

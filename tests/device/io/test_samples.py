@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from edgeadapt.bundle import InputSpec
 from edgeadapt.errors import ConfigError
-from edgeadapt_device.io.samples import check_encodable, encode_png
+from edgeadapt_device.io.samples import encode_png
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -45,12 +44,3 @@ def test_png_of_a_view_is_that_of_a_copy() -> None:
 def test_png_refuses_other_channel_counts() -> None:
     with pytest.raises(ConfigError, match="PNG"):
         encode_png(np.zeros((4, 4, 2), np.uint8))
-
-
-def test_frames_that_can_never_be_uploaded_are_told_before_the_first() -> None:
-    check_encodable(InputSpec((1, 8, 8)))
-    check_encodable(InputSpec((3, 8, 8)))
-    with pytest.raises(ConfigError, match=r"4 channels.*flagging\.enabled = false"):
-        check_encodable(InputSpec((4, 8, 8)))
-    with pytest.raises(ConfigError, match=r"arrays cannot.*flagging\.enabled = false"):
-        check_encodable(InputSpec((3, 128), kind="array"))

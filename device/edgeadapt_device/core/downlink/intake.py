@@ -125,9 +125,7 @@ class Intake:
 
     def _server(self, where: topics.CloudTopic, payload: bytes) -> ServerStatus | None:
         if where.fleet != self._fleet or where.name:
-            raise WireError(
-                f"not for this device: from the cloud of {where.fleet!r} to {where.name!r}"
-            )
+            raise WireError(f"not for this device: from the cloud of {where.fleet!r} to {where.name!r}")
         message = decode(payload, ServerStatus) if payload else None
         assert message is None or isinstance(message, ServerStatus)
         return message

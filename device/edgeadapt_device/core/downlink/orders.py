@@ -32,6 +32,7 @@ from edgeadapt_device.core.effects import Effect, Log, StoreMessage, Subscribe, 
 from edgeadapt_device.core.events import Received
 from edgeadapt_device.core.state import Assignment
 from edgeadapt_device.core.throttle import Throttle, and_more
+from edgeadapt_device.core.uplink.ledger import purpose_of
 from edgeadapt_device.core.uplink.uploads import Uploads
 
 _QUARANTINE_LOG_S = 10.0
@@ -43,7 +44,6 @@ class Downlink:
     """The way down of one device.
 
     Attributes:
-        bytes_down: topics and payloads received since start.
         quarantined: messages that were not ours.
         refusals: the last refused patches, in words.
         accord: which version of the protocol is spoken.
@@ -73,12 +73,12 @@ class Downlink:
             speaks,
         )
         self._intake.restore(told)
-        self._rate = told.budget_bytes_per_hour
+        self._hour_bytes, self._day_bytes = told.budget_bytes_per_hour, told.budget_bytes_per_day
         self._commands = Commands(self._fleet, self._device, adaptation, told.commands)
         self.accord = Accord(speaks, told.cloud_speaks)
         self._quarantine_log = Throttle(_QUARANTINE_LOG_S)
         self._strangers: OrderedDict[str, Throttle] = OrderedDict()
-        self.bytes_down = self.quarantined = 0
+        self.quarantined = 0
         self.refusals: deque[str] = deque(maxlen=16)
 
     @property
@@ -90,7 +90,8 @@ class Downlink:
             serials=dict(self._intake.serials),
             assignments=self._intake.assignments(),
             blocked=self._intake.blocked(),
-            budget_bytes_per_hour=self._rate,
+            budget_bytes_per_hour=self._hour_bytes,
+            budget_bytes_per_day=self._day_bytes,
             commands=self._commands.obeyed,
             cloud_speaks=self.accord.cloud,
         )
@@ -127,7 +128,8 @@ class Downlink:
 
     def receive(self, event: Received, now: Instant) -> list[Effect]:
         """Follow one message."""
-        self.bytes_down += len(event.topic) + len(event.payload)
+        purpose = purpose_of(event.topic.rpartition("/")[2])
+        self._uploads.budget.receive(purpose, len(event.topic) + len(event.payload), now)
         try:
             message = self._intake.receive(event.topic, event.payload, now)
         except WireError as error:
@@ -190,10 +192,14 @@ class Downlink:
         """Remember an assignment and follow its topics; nothing is written when it says nothing new."""
         before = self._patch_topics()
         changed = self._intake.assign(Assignment(assign.segment, assign.cohort, assign.channel == "canary"))
-        rate = assign.budget_bytes_per_hour
-        if rate is not None and rate != self._rate:
-            self._rate, changed = rate, True
-            self._uploads.budget.set_rate(rate, now)
+        hour, day = assign.budget_bytes_per_hour, assign.budget_bytes_per_day
+        hour, day = (
+            hour if hour is not None else self._hour_bytes,
+            day if day is not None else self._day_bytes,
+        )
+        if (hour, day) != (self._hour_bytes, self._day_bytes):
+            self._hour_bytes, self._day_bytes, changed = hour, day, True
+            self._uploads.budget.assign(hour, day, now)
         if not changed:
             return []
         self._adaptation.patches.must_commit = True

@@ -28,5 +28,6 @@ class Told:
     assignments: tuple[Assignment, ...] = ()
     blocked: tuple[str, ...] = ()
     budget_bytes_per_hour: int | None = None
+    budget_bytes_per_day: int | None = None
     commands: tuple[str, ...] = ()
     cloud_speaks: Versions | None = None

@@ -10,6 +10,7 @@ ignores again and again, while it answers others, is given up: it cannot be read
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -19,11 +20,14 @@ from edgeadapt.clock import Instant
 from edgeadapt_device.config import DeliverySection
 from edgeadapt_device.core.effects import Publish
 from edgeadapt_device.core.uplink.budget import Budget
+from edgeadapt_device.core.uplink.ledger import purpose_of
 from edgeadapt_device.core.uplink.rows import PendingRow
 
 # What MQTT adds to a payload within the broker's limit on packets, at most.
 _PACKET_BYTES = 256
 _MIN_WAIT_S = 0.05
+# How far from the head of a queue an audit sample is looked for.
+_NEAR = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,13 @@ class _Row:
     @property
     def is_sample(self) -> bool:
         return self.row.kind == "sample"
+
+
+def _first(queue: OrderedDict[int, _Row]) -> list[int]:
+    """Sequences to try: the head, and the first audit sample near it, which has bytes of its own."""
+    near = list(itertools.islice(queue.items(), _NEAR))
+    audits = (sequence for sequence, entry in near[1:] if entry.row.lane == "audit")
+    return [sequence for sequence, _ in near[:1]] + list(itertools.islice(audits, 1))
 
 
 class Delivery:
@@ -180,29 +191,23 @@ class Delivery:
         return ignored
 
     def _next(self, lane: _Lane, now: Instant, budget: Budget) -> _Row | None:
-        """Take the next row of a lane; a resend that cannot be paid yet holds back no new row."""
-        if lane.again:
-            sequence, entry = next(iter(lane.again.items()))
-            if not self._fits(entry) or self._pay_again(entry, now, budget):
-                return lane.again.pop(sequence)
-        if not lane.fresh:
-            return None
-        _, entry = lane.fresh.popitem(last=False)
-        # A sample was paid for when its frame was flagged.
-        if not entry.is_sample:
-            budget.charge(entry.row.size_bytes, now)
-        return entry
+        """Take the next row of a lane; a resend that cannot be paid yet holds back no new row.
 
-    def _pay_again(self, entry: _Row, now: Instant, budget: Budget) -> bool:
-        size_bytes = entry.row.size_bytes
-        if not entry.is_sample:
-            budget.charge(size_bytes, now, again=True)
+        What is new was paid for when its frame was chosen, so only the link's limits can hold it back.
+        """
+        for queue, chosen in ((lane.again, False), (lane.fresh, True)):
+            for sequence in _first(queue):
+                entry = queue[sequence]
+                if not self._fits(entry) or self._pay(entry, now, budget, chosen=chosen):
+                    return queue.pop(sequence)
+        return None
+
+    def _pay(self, entry: _Row, now: Instant, budget: Budget, *, chosen: bool) -> bool:
+        purpose, size_bytes = purpose_of(entry.row.kind, entry.row.lane), entry.row.size_bytes
+        urgent = entry.row.kind == "outcome"
+        if budget.send(purpose, size_bytes, now, chosen=chosen and entry.is_sample, urgent=urgent):
             return True
-        price = budget.price(size_bytes, early=True)
-        if budget.take(price, now, early=True):
-            budget.settle(price, size_bytes)
-            return True
-        until_s = now.mono_s + max(budget.wait_s(price), _MIN_WAIT_S)
+        until_s = now.mono_s + max(budget.wait_s(purpose, size_bytes, now), _MIN_WAIT_S)
         self._blocked_until_s = min(until_s, self._blocked_until_s or until_s)
         return False
 

@@ -1,12 +1,13 @@
 """What goes up: which frames are worth their bytes, what they cost, and what became of them.
 
-A frame is judged and paid for here, then stored by the driver; the answer to that settles the price, and
-`Delivery` sends the row until the server has it. A message that could not be stored is not paid for.
+`Selection` chooses and pays; the driver encodes and stores, and the answer to that settles the price;
+`Delivery` sends the row, as the budget allows, until the server has it. A message that could not be stored
+is not paid for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -14,43 +15,37 @@ from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.wire import Ack, Lane, Want
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.core.effects import Effect, Forget, FreeHeld, Log, StoreMessage, StoreSample
+from edgeadapt_device.core.effects import (
+    Effect,
+    Forget,
+    FreeHeld,
+    Log,
+    PublishNow,
+    StoreMessage,
+    StoreSample,
+    Subscribe,
+    Unsubscribe,
+)
 from edgeadapt_device.core.events import NotStored, Stored
 from edgeadapt_device.core.throttle import Throttle, and_more
 from edgeadapt_device.core.uplink.asking import Asking
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
 from edgeadapt_device.core.uplink.candidate import Candidate
 from edgeadapt_device.core.uplink.delivery import Delivery
-from edgeadapt_device.core.uplink.flagging import Flagger
+from edgeadapt_device.core.uplink.ledger import lane_of
+from edgeadapt_device.core.uplink.link import Link
 from edgeadapt_device.core.uplink.rows import PendingRow
+from edgeadapt_device.core.uplink.selection import Selection
 
-_ENVELOPE_BYTES = 320  # what a Sample adds to the encoded image, about
 _LOG_EVERY_S = 60.0
-
-
-def _store(frame: Candidate, lane: Lane, price_bytes: int) -> StoreSample:
-    return StoreSample(
-        image=frame.image,
-        segment=frame.segment,
-        lane=lane,
-        entropy=frame.entropy,
-        predicted=frame.predicted,
-        generation=frame.generation,
-        captured_s=frame.captured_s,
-        price_bytes=price_bytes,
-        frame=frame.index,
-        verdict=frame.decision.verdict,
-        p_value=frame.decision.p_value,
-        descriptor=frame.embedding,
-        hold=lane == "ask",
-    )
+# SUBSCRIBE and SUBACK, each in a TLS record and a segment, without the topic.
+_SUBSCRIBE_BYTES, _SUBACK_BYTES = 110, 110
 
 
 class Uploads:
     """The way up, with its budget.
 
     Attributes:
-        flagged: frames chosen since start.
         uploaded: samples that the server acknowledged since start.
     """
 
@@ -64,53 +59,78 @@ class Uploads:
         outbox: str,
         pending: tuple[PendingRow, ...],
         bundle: Bundle | None = None,
+        suppressed: frozenset[int] = frozenset(),
     ) -> None:
         """`frame_bytes` is the size of a raw frame; `pending` are rows of an earlier process.
 
-        `bundle` is what descriptors are made under.
+        `bundle` is what descriptors are made under, `suppressed` the classes whose frames never leave.
         """
         self._config, self._outbox = config, outbox
-        self.budget = Budget(config.budget)
+        flagging = config.flagging
+        shares: dict[Lane, float] = {
+            "adapt": flagging.adapt_share,
+            "ask": flagging.ask_share,
+            "audit": flagging.audit_share,
+        }
+        self.budget = Budget(config.budget, shares)
         self.delivery = Delivery(config.delivery, rng, tuple(row for row in pending if not row.held))
         self.asking = Asking(config.delivery, bundle, pending)
-        self._flagger = Flagger(config.flagging, classes, rng)
-        # A raw frame is a bad guess at its PNG; one that would never be affordable is not believed.
-        most = max(config.budget.burst_bytes // 2 - OVERHEAD_BYTES, 1)
-        self._taught = frame_bytes + _ENVELOPE_BYTES <= most
-        self._sample_bytes = float(min(frame_bytes + _ENVELOPE_BYTES, most))
+        self._selection = Selection(config, classes, frame_bytes, self.budget, rng, suppressed)
+        self._link = Link(self.budget, config.mqtt)
         self._too_large = Throttle(_LOG_EVERY_S)
-        self.flagged = self.uploaded = 0
+        self._chosen: list[Effect] = []
+        self._offered: Instant | None = None
+        self.uploaded = 0
 
-    def new_segment(self) -> None:
-        """Everything in a new domain is new."""
-        self._flagger.new_segment()
+    @property
+    def flagged(self) -> int:
+        """Frames chosen since start."""
+        return self._selection.flagged
 
-    def offer(self, frame: Candidate, now: Instant) -> list[Effect]:
-        """Judge a frame and pay for it; what is worth its bytes is to be made durable."""
-        if not self._config.mqtt.enabled:
-            return []
-        lane = self._flagger.judge(frame.probabilities, frame.entropy, at_home=frame.at_home)
-        if lane is None:
-            return []
-        price = self.budget.price(int(self._sample_bytes), early=frame.early)
-        if not self.budget.take(price, now, early=frame.early):
-            return []
-        self.flagged += 1
-        self._flagger.keep(lane, frame.probabilities)
-        return [_store(frame, lane, price)]
+    def new_segment(self, now: Instant) -> None:
+        """Everything in a new domain is new; what was held of the old one goes out with what comes next."""
+        self._chosen += self._selection.new_segment(now)
+
+    def flush(self) -> list[Effect]:
+        """The end: what is held is chosen from now, or never."""
+        chosen, self._chosen = self._chosen, []
+        return [*chosen, *self._selection.close(self._offered)] if self._offered is not None else chosen
+
+    def count(self, effects: Iterable[Effect], now: Instant) -> None:
+        """Count what goes out beside the outbox; a metric is paid for where it is made."""
+        for effect in effects:
+            match effect:
+                case PublishNow(topic, payload) if not topic.endswith("/metric"):
+                    self.budget.control(len(topic) + len(payload) + OVERHEAD_BYTES, 0, now)
+                case Subscribe(topic) | Unsubscribe(topic):
+                    self.budget.control(len(topic) + _SUBSCRIBE_BYTES, _SUBACK_BYTES, now)
+
+    def offer(self, frame: Candidate, now: Instant) -> tuple[list[Effect], bool]:
+        """Judge a frame: samples to be made durable, of it or of earlier ones; and whether it is kept.
+
+        A frame that is kept may go to the cloud, now or when its window ends.
+        """
+        chosen, self._chosen, self._offered = self._chosen, [], now
+        stores, kept = self._selection.offer(frame, now)
+        return [*chosen, *stores], kept
+
+    def ask(self, questions: Sequence[Candidate], now: Instant) -> list[StoreSample]:
+        """Those of the questions that are to be made durable: there are bytes for them."""
+        return self._selection.ask(questions, now)
 
     def stored(self, event: Stored, now: Instant) -> None:
         """A message is durable: settle its price, and send it when it is its turn, or is wanted."""
         row = PendingRow(event.sequence, event.kind, event.size_bytes, event.lane, event.waiting)
+        lane = lane_of(event.lane)
         if event.kind == "sample":
-            self._learn(event.size_bytes)
+            self._selection.costs.learn(event.size_bytes)
         if row.held:
             # Its picture is paid for when it is wanted, and sent.
-            self.budget.refund(event.price_bytes)
+            self.budget.refund(lane, event.price_bytes)
             self.asking.add(row, now)
             return
         if event.kind == "sample":
-            self.budget.settle(event.price_bytes, event.size_bytes)
+            self.budget.settle(lane, event.price_bytes, event.size_bytes)
         elif event.announces:
             self.asking.announced(event.sequence, event.announces)
         self.delivery.add(row)
@@ -118,20 +138,15 @@ class Uploads:
     def not_stored(self, event: NotStored, now: Instant) -> list[Effect]:
         """A message is lost; what a sample has cost comes back."""
         if event.kind == "sample":
-            self.budget.refund(event.price_bytes)
+            self.budget.refund(lane_of(event.lane), event.price_bytes)
+            # Larger than what was paid, or than what can be sent at all: the next one is to pay more.
+            self._selection.costs.learn(event.size_bytes)
         if not event.too_large:
             return []
-        if event.kind == "sample":
-            self._learn(event.size_bytes)
         held = self._too_large.admit(now)
         if held is None:
             return []
         return [Log(f"a {event.kind} of {event.size_bytes} bytes is too large to be sent{and_more(held)}")]
-
-    def _learn(self, size_bytes: int) -> None:
-        share = 0.05 if self._taught else 1.0
-        self._taught = True
-        self._sample_bytes += share * (size_bytes - self._sample_bytes)
 
     def change_outbox(self, outbox: str, pending: tuple[PendingRow, ...]) -> None:
         """All rows are in another outbox from here on, and their old sequences mean nothing any more."""
@@ -141,6 +156,7 @@ class Uploads:
 
     def connect(self, max_packet_bytes: int, now: Instant) -> None:
         """A connection is there."""
+        self._link.connect(now)
         self.delivery.connect(max_packet_bytes, now)
         self.asking.connect(max_packet_bytes, now)
 
@@ -187,6 +203,8 @@ class Uploads:
 
     def send(self, now: Instant) -> list[Effect]:
         """What goes out now."""
+        if self.delivery.connected:
+            self._link.tick(now)
         asked = self.asking.pump(now)
         effects: list[Effect] = [StoreMessage(message) for message in asked.announce]
         effects += self._free(asked.send)

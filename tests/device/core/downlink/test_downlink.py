@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from edgeadapt.bundle import Bundle
 from edgeadapt.wire import Assign, Channel, Outcome, Sample, topics
-from edgeadapt_device.config import BudgetSection, FlaggingSection
+from edgeadapt_device.config import FlaggingSection
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.outbox import MemoryOutbox
 from edgeadapt_device.io.store import GenerationStore
@@ -47,18 +45,15 @@ def patch_topics(device: Rig) -> set[str]:
 
 
 def test_the_rate_that_the_cloud_assigns_counts_also_after_a_restart(tiny: Bundle, tmp_path: Path) -> None:
-    settings = rig.config(budget=BudgetSection(bytes_per_hour=0, burst_bytes=100_000))
-    device = Rig(tiny, settings, store=GenerationStore(tmp_path))
+    device = Rig(tiny, store=GenerationStore(tmp_path))
     device.play(rig.frames(60))
-    spent = device.device.view(device.now).budget_left_bytes
-    device.wait(60.0)
-    assert device.device.view(device.now).budget_left_bytes == spent
-    assign(device, rate=3_600)
-    device.wait(10.0)
-    assert device.device.view(device.now).budget_left_bytes == pytest.approx(spent + 10, abs=1)
+    assert device.device.view(device.now).budget_left_bytes > 900_000
+    assign(device, rate=50_000)
+    left = device.device.view(device.now).budget_left_bytes
+    assert 30_000 < left < 50_000, "what was spent in the hour counts against the new limit"
     device.device.stop()
-    again = Rig(tiny, settings, store=GenerationStore(tmp_path), start_mono_s=device.now.mono_s + 20.0)
-    assert again.device.view(again.now).budget_left_bytes == pytest.approx(spent + 30, abs=1)
+    again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=device.now.mono_s + 20.0)
+    assert left - 4_000 < again.device.view(again.now).budget_left_bytes < left, "connecting costs, too"
 
 
 def test_an_assignment_for_another_bundle_is_not_followed(tiny: Bundle) -> None:
@@ -73,10 +68,10 @@ def test_an_assignment_for_another_bundle_is_not_followed(tiny: Bundle) -> None:
 def test_an_assignment_that_says_nothing_new_is_not_written_to_the_disk(tiny: Bundle, tmp_path: Path) -> None:
     store = CountingStore(tmp_path)
     device = Rig(tiny, store=store)
-    assign(device, rate=3_600)
+    assign(device, rate=3_600_000)
     before = store.commits
     for _ in range(50):
-        assign(device, rate=3_600)
+        assign(device, rate=3_600_000)
     assert store.commits == before
     assign(device, rate=7_200)
     assert store.commits == before + 1
@@ -114,7 +109,9 @@ def test_cohorts_that_are_forgotten_are_no_longer_listened_to(tiny: Bundle) -> N
 
 
 def test_garbage_on_a_patch_topic_pushes_out_no_sample_and_is_reported_now_and_then(tiny: Bundle) -> None:
-    flagging = FlaggingSection(entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0)
+    flagging = FlaggingSection(
+        policy="entropy-band", entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0
+    )
     outbox = MemoryOutbox(max_bytes=50_000)
     device = Rig(tiny, rig.config(flagging=flagging), outbox=outbox)
     device.device.disconnected(device.now)

@@ -1,8 +1,10 @@
-"""The byte budget is never overdrawn by samples, and reports are paid for afterwards."""
+"""No hour and no day costs more than it may, whatever happens; the ledger says what for."""
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -11,136 +13,296 @@ from hypothesis import strategies as st
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
-from edgeadapt.wire import Sample, encode
+from edgeadapt.wire import Lane, Sample, encode
 from edgeadapt_device.config import BudgetSection, FlaggingSection
 from edgeadapt_device.core.state import BudgetRecord
+from edgeadapt_device.core.uplink.accounts import Accounts
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
+from edgeadapt_device.core.uplink.ledger import PURPOSES, Purpose, purpose_of
+from edgeadapt_device.core.uplink.windows import SlidingWindow
 from edgeadapt_device.io.store import GenerationStore
 from tests.device import rig
 from tests.device.rig import Rig
 
-CONFIG = BudgetSection(bytes_per_hour=36_000, burst_bytes=10_000, shift_reserve=0.5)
+CONFIG = BudgetSection(bytes_per_hour=36_000, bytes_per_day=200_000, burst_bytes=10_000, debt_bytes=5_000)
+EVEN: dict[Lane, float] = {"adapt": 0.5, "ask": 0.25, "audit": 0.25}
 
 
 def at(mono_s: float) -> Instant:
     return Instant(mono_s, 0.0)
 
 
-@given(
-    st.lists(st.tuples(st.floats(0.0, 600.0), st.integers(0, 12_000), st.booleans()), min_size=1, max_size=40)
+class Step(NamedTuple):
+    """One thing that happens, after a pause."""
+
+    what: str
+    purpose: Purpose
+    size_bytes: int
+    pause_s: float
+    early: bool
+
+
+_STEPS = st.lists(
+    st.builds(
+        Step,
+        st.sampled_from(("send", "send", "send", "restart", "crash", "reboot")),
+        st.sampled_from(("adapt", "ask", "audit", "descriptor", "report")),
+        st.integers(0, 12_000),
+        st.one_of(st.floats(0.0, 600.0), st.floats(0.0, 20_000.0)),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=60,
 )
-def test_samples_never_spend_more_than_the_burst_and_what_flowed_in(
-    wishes: list[tuple[float, int, bool]],
-) -> None:
-    budget, mono_s, spent = Budget(CONFIG), 0.0, 0
+
+
+def _within(spent: deque[tuple[float, int]], length_s: float, now_s: float) -> int:
+    return sum(cost for at_s, cost in spent if at_s > now_s - length_s)
+
+
+@given(_STEPS)
+def test_no_hour_and_no_day_ever_costs_more_than_it_may(steps: list[Step]) -> None:
+    """Over real time, with restarts, crashes that lose what was not committed, and reboots."""
+    budget, real_s, boot_s = Budget(CONFIG), 0.0, 0.0
     budget.left_bytes(at(0.0))
-    for pause_s, size_bytes, early in wishes:
-        mono_s += pause_s
-        before = budget.left_bytes(at(mono_s))
-        taken = budget.take(size_bytes, at(mono_s), early=early)
-        left = budget.left_bytes(at(mono_s))
-        spent += (size_bytes + OVERHEAD_BYTES) if taken else 0
-        assert left >= 0
-        assert taken or left == before
-        assert not taken or early or left >= 5_000
-        assert spent <= 10_000 + 10.0 * mono_s + 1e-6
-        assert budget.spent_bytes == spent
+    committed = budget.record()
+    spent: deque[tuple[float, int]] = deque()
+    for step in steps:
+        real_s += step.pause_s
+        now = at(real_s - boot_s)
+        if step.what == "send":
+            budget.early = step.early
+            if budget.send(step.purpose, step.size_bytes, now):
+                if budget.must_commit:
+                    committed = budget.record()
+                spent.append((real_s, step.size_bytes + OVERHEAD_BYTES))
+                assert _within(spent, 3600.0, real_s) <= 36_000 + 5_000 * step.early
+                assert _within(spent, 86_400.0, real_s) <= 200_000
+            continue
+        if step.what == "restart":
+            budget.left_bytes(now)
+            budget.close()
+            committed = budget.record()
+        if step.what == "reboot":
+            boot_s = real_s - step.pause_s / 2
+        assert committed is not None
+        budget = Budget(CONFIG)
+        budget.restore(committed, at(real_s - boot_s))
+        committed = budget.record()
 
 
-def test_a_report_goes_below_zero_and_samples_wait_until_it_is_paid() -> None:
-    budget = Budget(CONFIG)
-    budget.charge(10_500, at(0.0))
-    assert budget.left_bytes(at(0.0)) == -670
-    assert not budget.take(100, at(60.0), early=True)
-    assert budget.take(100, at(95.0), early=True)
+@given(st.lists(st.tuples(st.floats(0.0, 5000.0), st.integers(0, 1000)), max_size=60))
+def test_a_window_counts_all_of_its_length_and_at_most_a_slice_more(steps: list[tuple[float, int]]) -> None:
+    window, clock_s = SlidingWindow(3600.0), 0.0
+    spent: list[tuple[float, int]] = []
+    for pause_s, cost in steps:
+        clock_s += pause_s
+        window.add(cost, clock_s)
+        spent.append((clock_s, cost))
+        used = window.used_bytes(clock_s)
+        assert used >= sum(c for s, c in spent if s > clock_s - 3600.0)
+        assert used <= sum(c for s, c in spent if s >= clock_s - 3600.0 - 60.0 - 1e-6)
+        wait_s = window.wait_s(used // 2, clock_s)
+        copy = SlidingWindow(3600.0)
+        copy.restore(window.record())
+        assert copy.used_bytes(clock_s + wait_s + 1e-3) <= used // 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("adapt", "ask", "audit")), st.integers(1, 4000), st.floats(0.0, 500.0)),
+        max_size=60,
+    )
+)
+def test_no_lane_can_take_what_another_has_saved(steps: list[tuple[Lane, int, float]]) -> None:
+    accounts = Accounts(EVEN, 10_000, 0)
+    income = 0.0
+    taken = dict.fromkeys(EVEN, 0)
+    for lane, cost, flow in steps:
+        accounts.fill(flow)
+        income += flow
+        before = {name: accounts.left_bytes(name) for name in EVEN}
+        if accounts.take(lane, cost, early=False):
+            taken[lane] += cost
+        for name in EVEN:
+            if name != lane:
+                assert accounts.left_bytes(name) == before[name]
+            assert 0.0 <= accounts.left_bytes(name) <= accounts.full_bytes(name)
+    assert sum(taken.values()) <= 10_000 + income + 1e-6
+
+
+def test_what_a_lane_leaves_the_others_get() -> None:
+    accounts = Accounts(EVEN, 10_000, 0)
+    assert accounts.take("adapt", 5_000, early=False)
+    assert accounts.take("audit", 2_500, early=False)
+    accounts.fill(1_500.0)
+    # The ask lane is full: its quarter goes to the others, two to one.
+    assert accounts.left_bytes("adapt") == pytest.approx(1_000.0)
+    assert accounts.left_bytes("audit") == pytest.approx(500.0)
+    accounts.fill(1e9)
+    assert [accounts.left_bytes(lane) for lane in EVEN] == [5_000.0, 2_500.0, 2_500.0]
+
+
+def test_a_lane_without_a_share_has_nothing_and_the_audit_never_borrows() -> None:
+    accounts = Accounts({"adapt": 1.0, "ask": 0.0, "audit": 1.0}, 10_000, 6_000)
+    assert not accounts.take("ask", 1, early=True)
+    assert accounts.left_bytes("adapt", early=True) == 5_000 + 3_000
+    assert accounts.left_bytes("audit", early=True) == 5_000
+    assert accounts.take("adapt", 7_000, early=True)
+    assert not accounts.take("adapt", 1, early=False)
+
+
+def test_adapt_and_ask_leave_the_audit_lanes_share_of_the_hour() -> None:
+    config = BudgetSection(bytes_per_hour=40_000, burst_bytes=1_000_000, debt_bytes=0)
+    budget, sent = Budget(config, EVEN), 0
+    while budget.send("adapt", 830, at(0.0)):
+        sent += 1_000
+    assert 25_000 <= sent <= 30_000
+    assert budget.send("audit", 830, at(0.0))
+    while budget.send("audit", 830, at(0.0)):
+        pass
+    assert budget.send("report", 830, at(0.0)), "and both leave something for reports"
+
+
+def test_a_young_segment_borrows_and_pays_back_before_anything_else_is_sent() -> None:
+    config = BudgetSection(bytes_per_hour=36_000, burst_bytes=10_000, debt_bytes=10_000)
+    budget = Budget(config)
+    budget.early = True
+    while budget.send("adapt", 830, at(0.0)):
+        pass
+    assert -10_000 <= budget.left_bytes(at(0.0)) <= -9_000
+    budget.early = False
+    assert not budget.send("adapt", 830, at(900.0)), "10 bytes a second: not before the debt is paid"
+    wait_s = budget.wait_s("adapt", 830, at(900.0))
+    assert wait_s == pytest.approx(200.0, abs=101.0)
+    assert budget.send("adapt", 830, at(900.0 + wait_s + 0.1))
 
 
 def test_the_bucket_holds_no_more_than_the_burst_and_time_never_runs_back() -> None:
     budget = Budget(CONFIG)
     assert budget.left_bytes(at(1e6)) == 10_000
-    assert budget.take(4_000, at(1e6), early=True)
+    assert budget.send("audit", 4_000, at(1e6))
     left = budget.left_bytes(at(1e6))
     assert budget.left_bytes(at(1.0)) == left
+    assert budget.left_bytes(at(1e6)) == left
 
 
-def test_the_clouds_rate_takes_the_place_of_the_configured_one() -> None:
+def test_a_spent_budget_lets_only_control_and_outcomes_through_and_counts_them() -> None:
     budget = Budget(CONFIG)
-    budget.charge(10_000 - OVERHEAD_BYTES, at(0.0))
-    budget.set_rate(3_600, at(10.0))
-    assert budget.left_bytes(at(20.0)) == 110
-    budget.set_rate(-5, at(20.0))
-    assert budget.left_bytes(at(1e6)) == 110
+    budget.receive("patch", 40_000, at(0.0))
+    for purpose in ("adapt", "ask", "audit", "descriptor", "report"):
+        assert not budget.send(purpose, 1, at(0.0))
+        assert 0.0 < budget.wait_s(purpose, 1, at(0.0)) <= 3600.0
+    budget.control(500, 0, at(0.0))
+    assert budget.send("report", 300, at(0.0), urgent=True)
+    assert budget.left_bytes(at(0.0)) < 0
+    lines = {line.purpose: line for line in budget.ledger.lines()}
+    assert tuple(lines) == PURPOSES
+    assert lines["patch"].bytes_down == 40_000 + OVERHEAD_BYTES
+    assert lines["control"].bytes_up == 500
+    assert lines["report"].bytes_up == 300 + OVERHEAD_BYTES
+    assert budget.send("report", 1, at(3700.0)), "an hour later it is forgotten"
 
 
-@pytest.mark.parametrize("burst_bytes", [3_000, 20_000])
-def test_a_devices_samples_stay_within_the_burst_end_to_end(tiny: Bundle, burst_bytes: int) -> None:
+def test_the_clouds_limits_take_the_place_of_the_configured_ones() -> None:
+    budget = Budget(CONFIG)
+    budget.assign(3_600, None, at(0.0))
+    assert budget.left_bytes(at(0.0)) == 3_600
+    budget.assign(None, 1_000, at(0.0))
+    assert budget.left_bytes(at(0.0)) == 1_000
+    budget.assign(-5, 100_000, at(0.0))
+    assert budget.left_bytes(at(1e6)) == 0
+    assert not budget.send("report", 1, at(1e6))
+    assert budget.choosable_bytes("adapt", at(1e6)) <= 0
+
+
+@pytest.mark.parametrize("burst_bytes", [8_000, 20_000])
+def test_a_devices_samples_stay_within_the_hour_end_to_end(tiny: Bundle, burst_bytes: int) -> None:
     settings = rig.config(
-        budget=BudgetSection(bytes_per_hour=0, burst_bytes=burst_bytes, shift_reserve=0.0),
-        flagging=FlaggingSection(entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0),
+        budget=BudgetSection(bytes_per_hour=20_000, burst_bytes=burst_bytes, debt_bytes=0),
+        flagging=FlaggingSection(
+            policy="entropy-band", entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0, clusters=0
+        ),
     )
     device = Rig(tiny, settings)
-    answers = device.play(rig.frames(120, level=0.5))
+    answers = device.play(rig.frames(200, level=0.5))
     samples = [m for m in device.received if isinstance(m, Sample)]
-    paid = sum(len(encode(s)) + OVERHEAD_BYTES for s in samples)
     assert samples
-    assert paid <= burst_bytes
-    assert len(samples) == sum(a.flagged for a in answers) < 120
+    assert len(samples) + len(device.outbox) >= sum(a.flagged for a in answers) > 0
+    view = device.device.view(device.now)
+    sample_lines = [line for line in view.ledger if line.purpose in ("adapt", "ask", "audit")]
+    assert sum(line.bytes_up for line in sample_lines) == sum(
+        len(encode(s)) + OVERHEAD_BYTES for s in samples
+    )
+    assert sum(line.messages for line in sample_lines) == len(samples)
+    control = next(line for line in view.ledger if line.purpose == "control")
+    assert view.bytes_up + view.bytes_down <= 20_000 + control.bytes_up + control.bytes_down
 
 
 def test_the_budget_outlives_a_restart_and_time_refills_it(tiny: Bundle, tmp_path: Path) -> None:
     settings = rig.config(
-        budget=BudgetSection(bytes_per_hour=36_000, burst_bytes=20_000, shift_reserve=0.0),
-        flagging=FlaggingSection(entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0),
+        budget=BudgetSection(bytes_per_hour=36_000, burst_bytes=20_000, debt_bytes=0),
+        flagging=FlaggingSection(
+            policy="entropy-band", entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0
+        ),
     )
     device = Rig(tiny, settings, store=GenerationStore(tmp_path))
     device.play(rig.frames(100, level=0.5))
     device.device.stop()
+    state, _ = GenerationStore(tmp_path).load()
+    assert state is not None
+    assert state.budget is not None
     left = device.device.view(device.now).budget_left_bytes
-    assert left < 2_000
-    # The monotonic clock begins anew with the machine; the wall clock went on for a minute.
-    store = GenerationStore(tmp_path)
-    again = Rig(tiny, settings, store=store, start_mono_s=device.now.mono_s + 60.0)
-    assert again.device.view(again.now).budget_left_bytes == pytest.approx(left + 600, abs=2)
-    behind = Rig(tiny, settings, store=GenerationStore(tmp_path), start_mono_s=0.0)
-    assert behind.device.view(behind.now).budget_left_bytes <= left + 600, "a clock set back adds nothing"
+    later = Budget(settings.budget)
+    later.restore(state.budget, at(device.now.mono_s + 60.0))
+    assert later.left_bytes(at(device.now.mono_s + 60.0)) == pytest.approx(left + 600, abs=2)
+    behind = Budget(settings.budget)
+    behind.restore(state.budget, at(0.0))
+    assert behind.left_bytes(at(0.0)) == left, "a machine that has just started says nothing of the time"
 
 
-def test_a_state_from_before_budgets_were_kept_starts_with_a_full_burst(tiny: Bundle, tmp_path: Path) -> None:
+def test_an_unclean_end_counts_what_may_have_been_spent_since_the_last_commit() -> None:
+    budget = Budget(CONFIG)
+    budget.left_bytes(at(0.0))
+    unclean = budget.record()
+    assert unclean is not None
+    assert budget.send("adapt", unclean.ahead_bytes - OVERHEAD_BYTES, at(1.0))
+    assert not budget.must_commit
+    assert budget.send("adapt", 1, at(1.0))
+    assert budget.must_commit, "before this leaves, the record must be renewed"
+    again = Budget(CONFIG)
+    again.restore(unclean, at(1.0))
+    assert again.left_bytes(at(1.0)) <= 10_000 - unclean.ahead_bytes + 10
+
+
+def test_a_record_of_an_older_release_still_loads(tiny: Bundle, tmp_path: Path) -> None:
     Rig(tiny, store=GenerationStore(tmp_path)).device.stop()
     store = GenerationStore(tmp_path)
     state, envelopes = store.load()
     assert state is not None
-    store.commit(msgspec.structs.replace(state, budget=None), envelopes)
-    again = Rig(tiny, store=GenerationStore(tmp_path))
-    assert again.device.view(again.now).budget_left_bytes == BudgetSection().burst_bytes
+    for record in (None, BudgetRecord(tokens=1_234_567.0, wall_s=5.0), BudgetRecord(-70.0, 5.0)):
+        store.commit(msgspec.structs.replace(state, budget=record), envelopes)
+        again = Rig(tiny, store=GenerationStore(tmp_path))
+        left = again.device.view(again.now).budget_left_bytes
+        full = min(record.tokens, 1_000_000) if record is not None else 1_000_000
+        assert full - 4_000 < left <= full
+    assert msgspec.convert({"tokens": 1.0, "wall_s": 2.0}, BudgetRecord) == BudgetRecord(1.0, 2.0)
 
 
 @pytest.mark.parametrize("tokens", [float("nan"), float("inf"), 1e12])
 def test_a_kept_budget_is_never_more_than_the_burst(tokens: float) -> None:
     budget = Budget(CONFIG)
-    budget.restore(BudgetRecord(tokens, float("nan")), at(0.0))
+    budget.restore(BudgetRecord(tokens, float("nan"), lanes=(1e9, float("nan"), 3.0)), at(0.0))
     assert budget.left_bytes(at(0.0)) == 10_000
+    assert budget.choosable_bytes("adapt", at(0.0)) <= 7_000
 
 
-@given(st.integers(0, 10**7), st.booleans())
-def test_a_price_is_what_a_full_bucket_can_pay(size_bytes: int, early: bool) -> None:
-    budget = Budget(CONFIG)
-    price = budget.price(size_bytes, early=early)
-    assert price <= size_bytes
-    assert budget.take(price, at(0.0), early=early)
-
-
-def test_a_reserve_of_all_leaves_nothing_to_a_settled_segment() -> None:
-    budget = Budget(BudgetSection(burst_bytes=10_000, shift_reserve=1.0))
-    assert not budget.take(budget.price(100, early=False), at(0.0), early=False)
-
-
-def test_what_is_sent_again_makes_no_debt_deeper_than_a_burst() -> None:
-    budget = Budget(CONFIG)
-    for _ in range(10):
-        budget.charge(9_000, at(0.0), again=True)
-    assert budget.left_bytes(at(0.0)) == -10_000
-    assert budget.spent_bytes == 10 * (9_000 + OVERHEAD_BYTES)
-    budget.charge(9_000, at(0.0))
-    budget.charge(9_000, at(0.0), again=True)
-    assert budget.left_bytes(at(0.0)) == -19_000 - OVERHEAD_BYTES, "nor does it forgive one"
+def test_every_kind_of_message_has_a_purpose() -> None:
+    assert [purpose_of("sample", lane) for lane in ("adapt", "ask", "audit", "")] == [
+        "adapt",
+        "ask",
+        "audit",
+        "adapt",
+    ]
+    found = [purpose_of(kind) for kind in ("descriptor", "signature", "outcome", "metric", "patch", "ack")]
+    assert found == ["descriptor", "report", "report", "report", "patch", "control"]

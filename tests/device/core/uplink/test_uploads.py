@@ -24,7 +24,9 @@ from edgeadapt_device.local import LocalDevice
 from tests.device import rig
 from tests.device.rig import Rig, sealed
 
-ALL = FlaggingSection(entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0, min_drift=0.0)
+ALL = FlaggingSection(
+    policy="entropy-band", entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0, min_drift=0.0, clusters=0
+)
 NOW = Instant(0.0, 0.0)
 FLAT = np.full(10, 0.1, np.float32)
 
@@ -51,7 +53,7 @@ def offer(taken: Uploads, now: Instant, *, early: bool) -> StoreSample | None:
         at_home=False,
         early=early,
     )
-    stores = [effect for effect in taken.offer(frame, now) if isinstance(effect, StoreSample)]
+    stores = [effect for effect in taken.offer(frame, now)[0] if isinstance(effect, StoreSample)]
     return stores[0] if stores else None
 
 
@@ -69,20 +71,26 @@ class FailingOutbox(MemoryOutbox):
 def test_a_sample_that_could_not_be_stored_costs_nothing_and_the_next_pays_its_own_price(
     tiny: Bundle,
 ) -> None:
-    budget = BudgetSection(bytes_per_hour=0, burst_bytes=50_000, shift_reserve=0.0)
+    budget = BudgetSection(bytes_per_hour=100_000, burst_bytes=50_000, debt_bytes=0)
     settings = rig.config(flagging=ALL, budget=budget, statistics=StatisticsConfig(enabled=False))
     outbox = FailingOutbox()
     device = Rig(tiny, settings, outbox=outbox)
     device.play(rig.frames(200, level=0.5))
     view = device.device.view(device.now)
     assert view.flagged > 40
-    assert (view.budget_left_bytes, view.bytes_up) == (50_000, 0)
+    assert lane_bytes(device) == 0
+    assert device.device.core._uploads.budget.accounts.left_bytes("adapt") > 33_000
     outbox.full = False
     device.play(rig.frames(20, level=0.5))
     rows = [m for m in device.received if isinstance(m, Sample)]
     assert len(rows) >= 10
-    paid = sum(len(encode(m)) + OVERHEAD_BYTES for m in rows)
-    assert device.device.view(device.now).bytes_up == paid
+    assert lane_bytes(device) == sum(len(encode(m)) + OVERHEAD_BYTES for m in rows)
+
+
+def lane_bytes(device: Rig) -> int:
+    """What samples have cost on the link."""
+    ledger = device.device.view(device.now).ledger
+    return sum(line.bytes_up for line in ledger if line.purpose in ("adapt", "ask", "audit"))
 
 
 def test_a_message_larger_than_the_wire_allows_is_not_stored_and_said_once(tiny: Bundle) -> None:
@@ -113,64 +121,74 @@ def test_large_frames_can_be_uploaded_with_the_default_budget(
     large = uploads(int(np.prod(shape)))
     chosen = offer(large, NOW, early=early)
     assert chosen is not None
-    large.stored(Stored(1, "sample", 700_000, chosen.price_bytes), NOW)
-    assert large.budget.left_bytes(NOW) == BudgetSection().burst_bytes - 700_000 - OVERHEAD_BYTES
-    # From now on its real size is known, and a full bucket still lets one through.
-    large.new_segment()
-    assert offer(large, NOW, early=True) is None
-    large.new_segment()
-    later = Instant(3600.0, 0.0)
-    assert offer(large, later, early=early) is not None
-
-
-def test_the_first_large_frame_needs_no_full_bucket() -> None:
-    large = uploads(720 * 1280 * 3)
-    large.budget.charge(300_000, NOW)
-    assert offer(large, NOW, early=True) is not None
+    assert chosen.price_bytes <= BudgetSection().burst_bytes / 2, "it must be encoded for no more than this"
+    before = large.budget.accounts.left_bytes("adapt")
+    large.stored(Stored(1, "sample", 300_000, chosen.price_bytes, "adapt"), NOW)
+    assert large.budget.accounts.left_bytes("adapt") == before + chosen.price_bytes - 300_000
+    # From now on its real size is known, and a full account still lets one through.
+    large.new_segment(NOW)
+    assert offer(large, Instant(3600.0, 0.0), early=early) is not None
 
 
 def test_an_estimate_is_settled_once_the_real_size_is_known() -> None:
     small = uploads(1_000)
     chosen = offer(small, NOW, early=True)
     assert chosen is not None
-    small.stored(Stored(1, "sample", 300, chosen.price_bytes), NOW)
-    assert small.budget.left_bytes(NOW) == BudgetSection().burst_bytes - 300 - OVERHEAD_BYTES
-    assert small.budget.spent_bytes == 300 + OVERHEAD_BYTES
+    small.stored(Stored(1, "sample", 300, chosen.price_bytes, "adapt"), NOW)
+    full = small.budget.accounts.full_bytes("adapt")
+    assert small.budget.accounts.left_bytes("adapt") == full - 300 - OVERHEAD_BYTES
+    assert small.budget.ledger.up_bytes == 0, "nothing was sent yet"
 
 
-def test_a_sample_too_large_to_be_sent_teaches_its_size_and_is_not_paid_for() -> None:
-    large = uploads(3_000_000)
-    chosen = offer(large, NOW, early=True)
+def test_a_sample_that_is_larger_than_its_price_is_not_kept_and_the_next_may_cost_more() -> None:
+    small = uploads(100_000)
+    for number in range(20):
+        small.stored(Stored(number, "sample", 2_000, 2_000, "adapt"), NOW)
+    chosen = offer(small, NOW, early=True)
     assert chosen is not None
-    effects = large.not_stored(NotStored("sample", 2_000_000, chosen.price_bytes, True), NOW)
-    assert len(effects) == 1
-    assert large.budget.left_bytes(NOW) == BudgetSection().burst_bytes
-    large.new_segment()
-    again = offer(large, NOW, early=True)
+    assert chosen.price_bytes < 50_000
+    small.not_stored(NotStored("sample", 60_000, chosen.price_bytes, False, "adapt"), NOW)
+    assert small.budget.accounts.left_bytes("adapt") == small.budget.accounts.full_bytes("adapt")
+    small.new_segment(NOW)
+    again = offer(small, NOW, early=True)
     assert again is not None
-    assert again.price_bytes > 900_000
+    assert again.price_bytes > chosen.price_bytes
 
 
-def test_uploads_hold_a_uniform_share_and_at_home_nothing_else(tiny: Bundle) -> None:
-    away = Rig(tiny, rig.config(flagging=ALL))
+def test_the_audit_lane_draws_at_its_chance_and_at_home_it_is_the_only_one(tiny: Bundle) -> None:
+    away = Rig(tiny, rig.config(flagging=msgspec.structs.replace(ALL, audit_chance=0.1)))
     away.play(rig.frames(400, level=0.5))
-    lanes = [m.lane for m in away.received if isinstance(m, Sample)]
-    assert 0.1 < lanes.count("audit") / len(lanes) < 0.3
-    home = Rig(
-        tiny, rig.config(flagging=msgspec.structs.replace(ALL, min_drift=10.0, uniform_per_frame=0.05))
-    )
+    samples = [m for m in away.received if isinstance(m, Sample)]
+    audits = [m for m in samples if m.lane == "audit"]
+    assert 20 <= len(audits) <= 62, "40 expected, of standard deviation 6"
+    assert all(0.0 < m.chance <= 0.1 for m in audits)
+    assert all(m.chance == 0.0 for m in samples if m.lane != "audit")
+    home = Rig(tiny, rig.config(flagging=msgspec.structs.replace(ALL, min_drift=10.0, audit_chance=0.05)))
     home.play(rig.frames(400, level=0.5))
     at_home = [m.lane for m in home.received if isinstance(m, Sample)]
-    assert 10 <= len(at_home) <= 24
+    assert 8 <= len(at_home) <= 36
     assert set(at_home) == {"audit"}
+
+
+def test_a_window_is_chosen_from_when_it_ends_when_its_segment_does_and_at_the_stop(tiny: Bundle) -> None:
+    flagging = FlaggingSection(window_frames=50, min_drift=0.0, audit_chance=0.0, clusters=0)
+    device = Rig(tiny, rig.config(flagging=flagging, budget=BudgetSection(burst_bytes=20_000, debt_bytes=0)))
+    device.play(rig.frames(49, level=0.5))
+    assert not [m for m in device.received if isinstance(m, Sample)]
+    device.play(rig.frames(1, seed=2, level=0.5))
+    first = [m for m in device.received if isinstance(m, Sample)]
+    assert 5 < len(first) < 50
+    device.play(rig.frames(30, seed=3, level=0.5))
+    device.device.stop()
+    assert len(device.outbox) > 0, "what was held at the end is not lost"
 
 
 def test_what_was_kept_in_one_segment_is_new_again_in_the_next(tiny: Bundle) -> None:
     # Nothing but the first frame of all is unlike what was kept.
-    picky = msgspec.structs.replace(ALL, redundancy_margin=0.0, uniform_per_frame=0.0, uniform_share=0.0)
+    picky = msgspec.structs.replace(ALL, redundancy_margin=0.0, audit_chance=0.0)
     device = Rig(tiny, rig.config(flagging=picky))
-    device.play(rig.frames(200))
-    device.play(rig.frames(200, seed=2, level=0.5))
+    device.play(rig.frames(200, level=0.75))
+    device.play(rig.frames(200, seed=2, level=0.4))
     assert [m.segment for m in device.received if isinstance(m, Sample)] == [0, 1]
 
 

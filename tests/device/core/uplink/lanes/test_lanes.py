@@ -158,18 +158,13 @@ def test_a_window_ends_by_frames_or_by_time_and_what_is_held_is_a_copy() -> None
     assert lane.close(5) == []
 
 
-def test_questions_are_asked_once_and_the_most_different_first() -> None:
-    lane: AskLane[str] = AskLane(limit=3)
-    assert lane.offer(1, item([1.0, 0.0]), "a")
-    assert lane.offer(2, item([0.99, 0.01]), "b")
-    assert lane.offer(3, item([0.0, 1.0]), "c")
-    assert not lane.offer(4, item([0.5, 0.5]), "no room")
-    asked = []
-    while (question := lane.next()) is not None:
-        asked.append(question[0])
-        lane.asked(question[0])
-    assert asked == [1, 3, 2]
-    assert not lane.offer(3, item([0.0, 1.0]), "again")
+def test_the_most_different_question_comes_first_and_far_from_what_was_asked() -> None:
+    lane = AskLane()
+    questions = [item([1.0, 0.0]), item([0.99, 0.01]), item([0.0, 1.0])]
+    assert lane.order(questions) == [0, 2, 1]
+    lane.asked(questions[2])
+    assert lane.order(questions) == [0, 1, 2]
+    assert lane.order([]) == []
 
 
 def test_an_audit_weighed_by_its_chance_is_unbiased_whatever_the_chance_was() -> None:

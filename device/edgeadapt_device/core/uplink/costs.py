@@ -1,0 +1,46 @@
+"""What a sample costs, learned from those that were encoded. Sizes are of MQTT payloads."""
+
+from __future__ import annotations
+
+# What a Sample, and PNG where nothing can be compressed, add to a raw frame, at most: with less, noisy frames
+# would never be affordable, and uploads biased towards smooth ones.
+_ENVELOPE_BYTES = 512
+_LEARNING_SHARE = 0.05
+# What is allowed for one sample over the mean so far: compressed sizes spread.
+_ALLOWANCE = 1.5
+
+
+class Costs:
+    """A running mean and a bound."""
+
+    def __init__(self, frame_bytes: int, burst_bytes: int) -> None:
+        """`frame_bytes` is a raw frame's size: a bad guess, but no encoding is larger.
+
+        One that would never be affordable is not believed: half of what can be spent at once takes its place.
+        """
+        self._bound = float(max(min(frame_bytes + _ENVELOPE_BYTES, burst_bytes // 2), 1))
+        self._mean = self._largest = self._bound
+        self._taught = False
+
+    @property
+    def mean_bytes(self) -> int:
+        """Of the samples so far."""
+        return max(int(self._mean), 1)
+
+    @property
+    def price_bytes(self) -> int:
+        """What one sample may cost."""
+        return max(int(min(self._mean * _ALLOWANCE, max(self._bound, self._mean))), 1)
+
+    @property
+    def dearest_bytes(self) -> int:
+        """What no sample costs more than, as far as is known; never above what a raw frame would."""
+        return max(int(min(self._largest * _ALLOWANCE, self._bound)), 1)
+
+    def learn(self, size_bytes: int) -> None:
+        """A sample was encoded."""
+        share = _LEARNING_SHARE if self._taught else 1.0
+        self._taught = True
+        self._mean += share * (size_bytes - self._mean)
+        # The bound is let down slowly, and goes up at once.
+        self._largest = max(float(size_bytes), self._largest + _LEARNING_SHARE * (self._mean - self._largest))

@@ -1,0 +1,204 @@
+"""A chosen frame as a sample: redacted, and in the encoding that is worth the most for its bytes.
+
+Every sample is weighed for itself: fidelity - byte_price x size, over PNG, JPEG, the half-sized picture, and
+the embedding alone. `byte_price` comes with the frame, from how scarce bytes are, and is 0 while they are
+plenty: then the lossless one goes. The fidelities were measured (`docs/adr/0012`). What is larger than was
+paid for is never taken. An audit sample is lossless as long as that can be paid, since the cloud takes
+statistics from none but lossless ones.
+
+Small pictures are never JPEG: below 48 x 48 pixels headers and loss are worth more than what is saved.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from edgeadapt.digest import sha256_hex
+from edgeadapt.tensors import FloatArray
+from edgeadapt.wire import Codec, Sample, encode
+from edgeadapt_device.config import PrivacySection
+from edgeadapt_device.core.effects import StoreSample
+from edgeadapt_device.core.events import Image
+from edgeadapt_device.io.leaving.door import Withheld
+from edgeadapt_device.io.leaving.redact import Redaction, shrunk
+from edgeadapt_device.io.png import png
+
+# What the outbox's id and the sequence add to a message.
+ROW_BYTES = 64
+_PNG_CHANNELS = (1, 3)
+_JPEG_PIXELS = 48 * 48
+
+
+class Way(NamedTuple):
+    """A way to encode: `fidelity` is what a sample is worth in it, 1 for all; `quality` is JPEG's."""
+
+    codec: Codec
+    fidelity: float
+    quality: int = 0
+    halved: bool = False
+
+
+LOSSLESS = Way("png", 1.0)
+RAW = Way("raw", 1.0)
+EMBEDDING = Way("none", 0.1)
+LOSSY = (
+    Way("jpeg", 0.99, 95),
+    Way("jpeg", 0.97, 85),
+    Way("jpeg", 0.93, 70),
+    Way("jpeg", 0.6, 85, halved=True),
+)
+
+
+class TooDear(Exception):
+    """No encoding is as small as what was paid; `size_bytes` is what the smallest takes."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"{size_bytes} bytes")
+        self.size_bytes = size_bytes
+
+
+class Encoder:
+    """Makes samples on one device."""
+
+    def __init__(self, privacy: PrivacySection) -> None:
+        """Raises ConfigError when the redactor cannot be loaded."""
+        self._pictures = privacy.mode == "images"
+        self._redaction = Redaction(privacy)
+
+    def sample(self, effect: StoreSample) -> Sample:
+        """The sample to store, no larger than `effect.price_bytes` as a row.
+
+        Raises:
+            TooDear: it cannot be made small enough.
+            Withheld: it must not leave.
+        """
+        descriptor = _half(effect.descriptor)
+        empty = _bare(effect, descriptor)
+        envelope_bytes = len(encode(empty)) + ROW_BYTES
+        if not self._pictures:
+            if not descriptor:
+                raise Withheld("a frame without an embedding, in privacy mode embedding")
+            return _affordable(empty, envelope_bytes, effect.price_bytes)
+        # A picture goes without its descriptor.
+        envelope_bytes = len(encode(_bare(effect, b""))) + ROW_BYTES
+        image = self._redaction.apply(effect.image)
+        room = effect.price_bytes - envelope_bytes
+        best, data, shape = _best(image, effect.byte_price, room, envelope_bytes)
+        height, width, channels = shape
+        return msgspec.structs.replace(
+            empty,
+            codec=best.codec,
+            data=data,
+            sha256=sha256_hex(data),
+            height=height,
+            width=width,
+            channels=channels,
+            descriptor=b"",
+        )
+
+
+def _affordable(sample: Sample, size_bytes: int, price_bytes: int) -> Sample:
+    if size_bytes > price_bytes:
+        raise TooDear(size_bytes)
+    return sample
+
+
+def _best(
+    image: Image, byte_price: float, room: int, envelope_bytes: int
+) -> tuple[Way, bytes, tuple[int, int, int]]:
+    """The way with the largest fidelity - price among those that fit; with a price of 0 the lossless one."""
+    best: tuple[float, Way, bytes, tuple[int, int, int]] | None = None
+    smallest = -1
+    for way in _ways(image, lossy=byte_price > 0.0):
+        data, shape = _encoded(image, way)
+        smallest = len(data) if smallest < 0 else min(smallest, len(data))
+        worth = way.fidelity - byte_price * (len(data) + envelope_bytes)
+        if len(data) <= room and (best is None or worth > best[0]):
+            best = (worth, way, data, shape)
+    if best is None and byte_price <= 0.0 and len(_ways(image, lossy=True)) > 1:
+        # Nothing is scarce, but this one is too large for what was paid: the best that fits.
+        return _best(image, 1e-12, room, envelope_bytes)
+    if best is None:
+        raise TooDear(smallest + envelope_bytes)
+    return best[1:]
+
+
+def _ways(image: Image, *, lossy: bool) -> tuple[Way, ...]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in _PNG_CHANNELS:
+        return (RAW,)
+    small = image.shape[0] * image.shape[1] < _JPEG_PIXELS
+    return (LOSSLESS,) if small or not lossy else (LOSSLESS, *LOSSY)
+
+
+def _encoded(image: Image, way: Way) -> tuple[bytes, tuple[int, int, int]]:
+    if way.codec == "raw":
+        wide = image if image.dtype == np.uint8 else image.astype("<f4")
+        return np.ascontiguousarray(wide).tobytes(), _three(
+            image.shape, channels_last=image.dtype == np.uint8
+        )
+    if way.halved:
+        image = shrunk(image, 0.5)
+    height, width, channels = image.shape
+    data = png(image) if way.codec == "png" else _jpeg(image, way.quality)
+    return data, (height, width, channels)
+
+
+def _three(shape: tuple[int, ...], *, channels_last: bool) -> tuple[int, int, int]:
+    """Height, width and channels as `InputSpec` names the axes of a frame."""
+    if channels_last:
+        return shape[0], shape[1], shape[2]
+    return (
+        shape[1] if len(shape) > 2 else 1,
+        shape[-1] if len(shape) > 1 else 1,
+        shape[0],
+    )
+
+
+def _jpeg(image: Image, quality: int) -> bytes:
+    """JPEG without subsampled colour above quality 90. Pillow is loaded when the first is made."""
+    from io import BytesIO
+
+    from PIL import Image as PillowImage
+
+    picture = PillowImage.fromarray(np.ascontiguousarray(image if image.shape[2] == 3 else image[:, :, 0]))
+    file = BytesIO()
+    picture.save(file, "JPEG", quality=quality, optimize=True, subsampling=0 if quality > 90 else 2)
+    return file.getvalue()
+
+
+def _half(embedding: FloatArray | None) -> bytes:
+    """An embedding [D] as little-endian float16; none when it has no finite values there."""
+    if embedding is None:
+        return b""
+    with np.errstate(over="ignore"):
+        half = embedding.astype("<f2")
+    return half.tobytes() if np.isfinite(half).all() else b""
+
+
+def _bare(effect: StoreSample, descriptor: bytes) -> Sample:
+    """The sample without its frame, as it is sent in mode "embedding"."""
+    height, width, channels = _three(effect.image.shape, channels_last=effect.image.dtype == np.uint8)
+    return Sample(
+        outbox="",
+        sequence=0,
+        segment=effect.segment,
+        lane=effect.lane,
+        codec=EMBEDDING.codec,
+        height=height,
+        width=width,
+        channels=channels,
+        data=b"",
+        sha256=sha256_hex(b""),
+        entropy=effect.entropy,
+        predicted=effect.predicted,
+        generation=effect.generation,
+        captured_s=effect.captured_s,
+        verdict=effect.verdict,
+        p_value=effect.p_value,
+        chance=effect.chance,
+        cluster=effect.cluster,
+        descriptor=descriptor,
+    )

@@ -1,0 +1,1 @@
+"""What a frame is to the model, and what becomes of it."""
