@@ -61,7 +61,7 @@ class Decider:
             if name not in able:
                 raise ConfigError(
                     f"flagging.scorers: the bundle has no scorer {name!r} for single frames; it has: "
-                    f"{', '.join(able) or 'none'}. `edgeadapt model compile --scorers` fits others"
+                    f"{', '.join(able) or 'none'}. `edgeadapt model compile --scorer NAME` fits others"
                 )
         self.names: tuple[str, ...] = tuple(n for n in able if not config.scorers or n in config.scorers)
         rows = [suite.names.index(name) for name in self.names]
