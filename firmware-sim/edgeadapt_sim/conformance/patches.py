@@ -182,6 +182,7 @@ CLAUSES = (
     Clause("patch.wrong-bundle", "A patch for another bundle is refused as wrong-bundle", wrong_bundle),
     Clause("patch.wrong-cohort", "A patch for another cohort is refused as wrong-cohort", wrong_cohort),
     Clause("patch.expired", "An expired patch is refused as expired", expired),
-    Clause("patch.oversize", "A patch above 4 MiB is refused as too-large", oversize),
     Clause("patch.good", "A good patch is tried and judged, an older serial refused", good),
 )
+#: Costs a device 4 MiB of its budget, so whatever it has to send comes first.
+DEAR = (Clause("patch.oversize", "A patch above 4 MiB is refused as too-large", oversize),)

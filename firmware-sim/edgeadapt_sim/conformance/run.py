@@ -15,6 +15,7 @@ CLAUSES: tuple[Clause, ...] = (
     *wants.CLAUSES,
     # Where samples wait to be wanted, one has come by now.
     *delivery.SAMPLES,
+    *patches.DEAR,
     *session.LAST,
     *delivery.LAST,
 )

@@ -18,10 +18,14 @@ def wants(trial: Trial) -> Verdict:
         ]
         return [key for key in found if key not in stand.rows]
 
-    if not stand.until(lambda: len(announced()) >= 2, trial.patience.sample_s):
+    def enough() -> bool:
+        return len(announced()) >= 2 and announced()[-1][0] == announced()[-2][0]
+
+    if not stand.until(enough, trial.patience.sample_s):
         return not_shown("it did not announce two samples")
+    # The newest: a device may let go of old ones when it is full.
     outbox = announced()[-1][0]
-    wanted, declined = [key for key in announced() if key[0] == outbox][:2]
+    wanted, declined = [key for key in announced() if key[0] == outbox][-2:]
     stand.tell("want", Want(outbox=outbox, wanted=(wanted[1],), declined=(declined[1],)))
     if not stand.until(lambda: wanted in stand.rows, trial.patience.resend_s):
         return failed(f"sample {wanted[1]} was wanted and did not come")
