@@ -32,7 +32,6 @@ Not here: what is done about an alarm.
 from __future__ import annotations
 
 import math
-from collections import deque
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +90,8 @@ class DriftAlarm:
         self._directions: Array = np.zeros((len(_MEMORIES), size))
         self._wealth: Array = np.zeros((len(_MEMORIES), len(_BETS)))
         self._unspent, self._most = 1.0, 1.0
-        self._recent: deque[Array] = deque(maxlen=_REPEAT_MEMORY)
+        # Infinitely far from everything until they are filled.
+        self._recent: Array = np.full((_REPEAT_MEMORY, size), np.inf)
         self.frames = self.repeats = 0
 
     def update(self, vector: FloatArray, predicted: int) -> None:
@@ -103,7 +103,7 @@ class DriftAlarm:
         if self._is_repeat(whole):
             self.repeats += 1
             return
-        self._recent.append(whole)
+        self._recent[self.frames % _REPEAT_MEMORY] = whole
         residual = clipped(whole, CLIP)
         if self.frames:
             self._bet(residual)
@@ -111,7 +111,8 @@ class DriftAlarm:
         self._directions += (residual - self._directions) / np.minimum(self.frames, _MEMORIES)[:, None]
 
     def _is_repeat(self, residual: Array) -> bool:
-        return any(float(np.mean((residual - other) ** 2)) < _REPEAT**2 for other in self._recent)
+        away = self._recent - residual
+        return bool(np.einsum("ij,ij->i", away, away).min() < _REPEAT**2 * len(residual))
 
     def _bet(self, residual: Array) -> None:
         lengths = np.sqrt(np.sum(self._directions**2, axis=1))

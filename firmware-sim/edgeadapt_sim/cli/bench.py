@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from click.core import ParameterSource
 
+from edgeadapt_sim.cli.alarm import alarm
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -52,7 +54,11 @@ def group() -> None:
     edgeadapt bench int8                           what 8 bits cost in accuracy
     edgeadapt bench device --quick --out out/bench what the device runtime costs, a first look
     edgeadapt bench device                         every model, engine and precision
+    edgeadapt bench alarm                          whether the drift alarm keeps its level
     """
+
+
+group.add_command(alarm)
 
 
 @group.command(short_help="The whole loop against its baselines.")

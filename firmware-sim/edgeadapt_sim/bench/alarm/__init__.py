@@ -1,0 +1,1 @@
+"""Does the drift alarm keep its word, and what does it see? `study` runs, `output` writes; see `plan`."""
