@@ -7,6 +7,7 @@ import click
 from edgeadapt_device.cli.common import read_config
 from edgeadapt_device.cli.config import config
 from edgeadapt_device.cli.doctor import doctor
+from edgeadapt_device.cli.explain import explain
 from edgeadapt_device.cli.outbox import outbox
 from edgeadapt_device.cli.rollback import rollback
 from edgeadapt_device.cli.run import run
@@ -26,11 +27,12 @@ def group() -> None:
       edgeadapt device doctor --config device.toml    what would keep it from working, and the fix
       edgeadapt device run --config device.toml       runs until the source ends, or Ctrl-C
       edgeadapt device status --config device.toml    from another terminal
+      edgeadapt device explain --unknown              why frames were flagged, and what it cost
       edgeadapt device outbox list                    what waits to leave it
     """
 
 
-for command in (run, status, doctor, rollback, outbox, config):
+for command in (run, status, explain, doctor, rollback, outbox, config):
     group.add_command(command)
 
 

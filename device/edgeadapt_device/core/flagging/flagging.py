@@ -13,6 +13,7 @@ strange is quarantined.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence, Set
 
 import msgspec
 import numpy as np
@@ -23,7 +24,7 @@ from edgeadapt.scoring import softmax_and_entropy
 from edgeadapt.wire import Verdict, VerdictCounts
 from edgeadapt_device.config import DeviceConfig
 from edgeadapt_device.core.adapt.adaptation import Adaptation
-from edgeadapt_device.core.effects import Effect, ScoreAgain
+from edgeadapt_device.core.effects import Effect, Flagged, ScoreAgain
 from edgeadapt_device.core.events import FrameScored, Rescored
 from edgeadapt_device.core.flagging.decider import Decider, Lists
 from edgeadapt_device.core.flagging.decision import Decision, WindowVerdict
@@ -143,15 +144,33 @@ class Flagging:
         self.quarantine.tick()
         if frame.segment != self._segment:
             self._new_segment(frame.segment)
-        verdict = frame.decision.verdict
-        if verdict == "shifted":
-            self._suspects.offer(frame)
-        elif verdict == "unknown" and len(self._probation) < self._most_waiting:
-            self._probation.append((self._frames, kept(frame)))
+        effects = self._keep(frame) if frame.decision.verdict in ("shifted", "unknown") else []
         while self._probation and self._frames - self._probation[0][0] >= _PROBATION_FRAMES:
-            self.quarantine.add(self._probation.popleft()[1])
-        again, questions = self._score_again(), self.quarantine.due(now)
-        return Followed(questions, again) if again or questions else _NOTHING
+            effects += self._quarantine(self._probation.popleft()[1])
+        effects += self._score_again()
+        questions = self.quarantine.due(now)
+        return Followed(questions, effects) if effects or questions else _NOTHING
+
+    def _keep(self, frame: Candidate) -> list[Effect]:
+        if frame.decision.verdict == "shifted":
+            return [Flagged(frame, "suspect" if self._suspects.offer(frame) else "counted")]
+        if len(self._probation) >= self._most_waiting:
+            return [Flagged(frame, "counted")]
+        self._probation.append((self._frames, kept(frame)))
+        return [Flagged(frame, "watched")]
+
+    def _quarantine(self, frame: Candidate) -> list[Effect]:
+        cluster, members = self.quarantine.add(frame)
+        return [Flagged(frame, "quarantined" if cluster else "counted", cluster, members)]
+
+    def asked(self, questions: Sequence[Candidate], taken: Set[int], now: Instant) -> list[Effect]:
+        """The uplink was shown questions, and took those about the clusters `taken`."""
+        effects: list[Effect] = []
+        for question in questions:
+            number, took = question.cluster, question.cluster in taken
+            self.quarantine.asked(number, now, taken=took)
+            effects.append(Flagged(question, "asked" if took else "dear", number, question.members))
+        return effects
 
     def _new_segment(self, segment: int) -> None:
         self._segment, self.window = segment, None
@@ -194,17 +213,15 @@ class Flagging:
             knots=self._knots(event.token),
             window=self.window,
         )
-        if decision.verdict != "unknown":
-            self.covariate += decision.verdict != "unreliable"
-            return []
-        self.quarantine.add(
-            msgspec.structs.replace(
-                frame,
-                probabilities=probabilities,
-                predicted=int(probabilities.argmax()),
-                entropy=entropy,
-                embedding=event.embedding,
-                decision=decision,
-            )
+        frame = msgspec.structs.replace(
+            frame,
+            probabilities=probabilities,
+            predicted=int(probabilities.argmax()),
+            entropy=entropy,
+            embedding=event.embedding,
+            decision=decision,
         )
-        return []
+        if decision.verdict == "unknown":
+            return self._quarantine(frame)
+        self.covariate += decision.verdict != "unreliable"
+        return [Flagged(frame, "normal")]

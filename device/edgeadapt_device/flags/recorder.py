@@ -1,0 +1,216 @@
+"""From the core's events and effects to the flag journal, without a word to the core.
+
+It watches what goes in and comes out (`Performer.drain`), and writes what a person may ask about later.
+Frames that were strange but cost nothing are written at most one a second on the long run, so that the
+journal wears no card out; what was stored is always written.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+
+from edgeadapt.clock import Instant
+from edgeadapt.errors import WireError
+from edgeadapt.wire import Sample, decode
+from edgeadapt_device.core import effects as fx
+from edgeadapt_device.core import events as ev
+from edgeadapt_device.core.flagging.decision import Decision
+from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES
+from edgeadapt_device.flags.journal import FlagJournal
+from edgeadapt_device.flags.lines import FateLine, FrameLine, RowFate, RowLine, SampleLine, ScoreLine
+
+# Frames that cost nothing: so many at once, and one a second after that.
+_BURST = 64.0
+# Frames whose line is known to be written.
+_REMEMBERED = 4096
+# Fates of a frame that are worth a line even when lines are short.
+_ALWAYS = ("asked", "dear")
+
+Peek = Callable[[int], tuple[str, bytes] | None]
+
+
+class Recorder:
+    """Writes one device's journal. Used from the thread that owns the core."""
+
+    def __init__(
+        self,
+        journal: FlagJournal,
+        *,
+        names: tuple[str, ...],
+        alpha: float,
+        classes: Sequence[str],
+        outbox: Callable[[], str],
+        peek: Peek,
+        hour_bytes: int,
+    ) -> None:
+        """Write to `journal`.
+
+        Args:
+            journal: where to.
+            names: of the scorers, in the order of `Decision.scores`.
+            alpha: the bound of the p-value.
+            classes: their names.
+            outbox: the id of the outbox in use.
+            peek: a row of it, as it is sent.
+            hour_bytes: the budget of an hour.
+        """
+        self._journal, self._names, self._alpha, self._classes = journal, names, alpha, classes
+        self._outbox, self._peek, self._hour_bytes = outbox, peek, hour_bytes
+        self._stores: deque[fx.StoreSample] = deque()
+        self._written: OrderedDict[int, None] = OrderedDict()
+        self._left, self._left_s = _BURST, 0.0
+
+    def saw(self, event: ev.Event, effects: Sequence[fx.Effect], now: Instant) -> None:
+        """An event went into the core, and these effects came out."""
+        if not isinstance(event, ev.FrameScored):
+            self._take(event, now)
+        for number, effect in enumerate(effects):
+            if isinstance(effect, fx.StoreSample):
+                self._stores.append(effect)
+                if effect.decision is not None and effect.frame not in self._written:
+                    self._frame(
+                        effect.frame,
+                        effect.segment,
+                        effect.generation,
+                        effect.predicted,
+                        effect.entropy,
+                        effect.decision,
+                        now,
+                    )
+            elif isinstance(effect, fx.Flagged):
+                self._flagged(effect, now)
+            elif isinstance(effect, fx.Forget):
+                self._rows(effect.sequences, *_forgotten(event, effects[number + 1 : number + 2]), now)
+            elif isinstance(effect, fx.FreeHeld):
+                self._rows(effect.sequences, "wanted", "", now)
+
+    def tick(self, now: Instant) -> None:
+        """Time goes by: what has waited for a second is written."""
+        self._journal.flush_if_due(now.mono_s)
+
+    def close(self) -> None:
+        """Write what waits."""
+        self._journal.close()
+
+    def _take(self, event: ev.Event, now: Instant) -> None:
+        match event:
+            case ev.Stored(sequence, "sample", size_bytes) if self._stores:
+                self._stored(
+                    self._stores.popleft(), sequence, size_bytes, now, held=event.waiting is not None
+                )
+            case ev.NotStored("sample") if self._stores:
+                store = self._stores.popleft()
+                why = "larger than the server takes" if event.too_large else "not stored: see the log"
+                line = SampleLine(time_s=now.wall_s, frame=store.frame, lane=store.lane, trouble=why)
+                self._journal.write(line, now.mono_s)
+            case ev.Dropped(sequences, reason):
+                self._rows(sequences, "dropped", reason or "the outbox was full", now)
+            case _:
+                pass
+
+    def _stored(
+        self, store: fx.StoreSample, sequence: int, size_bytes: int, now: Instant, *, held: bool
+    ) -> None:
+        line = SampleLine(
+            time_s=now.wall_s,
+            frame=store.frame,
+            lane=store.lane,
+            sequence=sequence,
+            outbox=self._outbox(),
+            codec=self._codec(sequence),
+            size_bytes=size_bytes,
+            cost_bytes=size_bytes + OVERHEAD_BYTES,
+            hour_bytes=self._hour_bytes,
+            chance=store.chance,
+            held=held,
+            cluster=store.cluster,
+            members=store.members if store.cluster else 0,
+        )
+        self._journal.write(line, now.mono_s)
+
+    def _codec(self, sequence: int) -> str:
+        row = self._peek(sequence)
+        if row is None:
+            return ""
+        try:
+            sample = decode(row[1], Sample)
+        except WireError:
+            return ""
+        return sample.codec if isinstance(sample, Sample) else ""
+
+    def _rows(self, sequences: tuple[int, ...], fate: RowFate, why: str, now: Instant) -> None:
+        line = RowLine(time_s=now.wall_s, outbox=self._outbox(), sequences=sequences, fate=fate, why=why)
+        self._journal.write(line, now.mono_s)
+
+    def _flagged(self, effect: fx.Flagged, now: Instant) -> None:
+        frame = effect.frame
+        if effect.fate not in _ALWAYS and not self._may(now):
+            return
+        if frame.index not in self._written:
+            self._frame(
+                frame.index,
+                frame.segment,
+                frame.generation,
+                frame.predicted,
+                frame.entropy,
+                frame.decision,
+                now,
+            )
+        line = FateLine(
+            time_s=now.wall_s,
+            frame=frame.index,
+            fate=effect.fate,
+            cluster=effect.cluster,
+            members=effect.members,
+            p_value=frame.decision.p_value,
+        )
+        self._journal.write(line, now.mono_s)
+
+    def _may(self, now: Instant) -> bool:
+        self._left = min(self._left + max(now.mono_s - self._left_s, 0.0), _BURST)
+        self._left_s = now.mono_s
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+    def _frame(
+        self,
+        frame: int,
+        segment: int,
+        generation: str,
+        predicted: int,
+        entropy: float,
+        decision: Decision,
+        now: Instant,
+    ) -> None:
+        self._written[frame] = None
+        if len(self._written) > _REMEMBERED:
+            self._written.popitem(last=False)
+        rows = zip(self._names, decision.scores, decision.p_values, decision.bounds, strict=False)
+        line = FrameLine(
+            time_s=now.wall_s,
+            frame=frame,
+            segment=segment,
+            generation=generation,
+            predicted=self._classes[predicted],
+            entropy=entropy,
+            verdict=decision.verdict,
+            p_value=decision.p_value,
+            alpha=self._alpha,
+            adapted=decision.adapted,
+            reason=decision.reason,
+            scores=tuple(ScoreLine(*row) for row in rows),
+            window=decision.window.text if decision.window is not None else "",
+        )
+        self._journal.write(line, now.mono_s)
+
+
+def _forgotten(event: ev.Event, after: Sequence[fx.Effect]) -> tuple[RowFate, str]:
+    """Why rows are let go: what can never be sent is told of right after; else the server has spoken."""
+    for effect in after:
+        if isinstance(effect, fx.Log):
+            return "dropped", effect.text.partition("dropped: ")[2] or effect.text
+    want = isinstance(event, ev.Received) and event.topic.endswith("/want")
+    return ("declined", "") if want else ("acknowledged", "")

@@ -1,0 +1,143 @@
+"""From the lines of the flag journal to the story of each frame, and a story in words. No I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from edgeadapt_device.flags.lines import FateLine, FrameLine, Line, RowLine, SampleLine, ScoreLine
+
+_FATES: Mapping[str, str] = {
+    "kept": "kept for the teacher",
+    "suspect": "kept to be scored again once the model has adapted",
+    "watched": "watched for a while, in case the domain has shifted",
+    "counted": "counted only: there was no room to keep it",
+    "normal": "scored again under the adapted model: normal, so it was the domain",
+    "quarantined": "still strange: quarantined",
+    "asked": "a question about its kind was asked with it",
+    "dear": "not affordable: its question waits for the budget",
+}
+
+
+@dataclass(slots=True)
+class Story:
+    """What happened to one frame.
+
+    Attributes:
+        frame: its number in the source.
+        verdict: the line that says what it was; None when only later ones are left.
+        fates: what the device made of it, in order.
+        samples: what was stored of it, with what became of each.
+        time_s: of the last thing that happened.
+    """
+
+    frame: int
+    verdict: FrameLine | None = None
+    fates: list[FateLine] = field(default_factory=list)
+    samples: list[tuple[SampleLine, list[RowLine]]] = field(default_factory=list)
+    time_s: float = 0.0
+
+
+def stories(lines: Iterable[Line]) -> list[Story]:
+    """Every frame that the journal knows, in the order in which they were first told of."""
+    found: dict[int, Story] = {}
+    rows: dict[tuple[str, int], list[RowLine]] = {}
+    for line in lines:
+        if isinstance(line, RowLine):
+            for sequence in line.sequences:
+                if (line.outbox, sequence) in rows:
+                    rows[line.outbox, sequence].append(line)
+            continue
+        story = found.get(line.frame)
+        if story is None or (isinstance(line, FrameLine) and story.verdict is not None):
+            # A source that begins anew uses its numbers again.
+            found.pop(line.frame, None)
+            story = found[line.frame] = Story(line.frame)
+        story.time_s = line.time_s
+        if isinstance(line, FrameLine):
+            story.verdict = line
+        elif isinstance(line, FateLine):
+            story.fates.append(line)
+        else:
+            became = rows.setdefault((line.outbox, line.sequence), []) if line.sequence else []
+            story.samples.append((line, became))
+    return list(found.values())
+
+
+def text(story: Story) -> str:
+    """The story for a person, some ten lines."""
+    out = [_head(story)]
+    if story.verdict is not None:
+        out += _verdict(story.verdict)
+    for fate in story.fates:
+        cluster = f", kind {fate.cluster} of {fate.members} frames" if fate.cluster else ""
+        again = f" (p {fate.p_value:.2g})" if fate.fate in ("normal", "quarantined") else ""
+        out.append(_row(_clock(fate.time_s), f"{_FATES[fate.fate]}{cluster}{again}"))
+    for sample, became in story.samples:
+        out += _sample(sample, became)
+    if not story.samples:
+        out.append(_row("cost", "nothing: no byte of it was stored or sent"))
+    return "\n".join(out)
+
+
+def _head(story: Story) -> str:
+    seen = story.verdict
+    if seen is None:
+        return f"frame {story.frame}: its verdict is no longer in the journal"
+    day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seen.time_s))
+    return (
+        f"frame {seen.frame}: {seen.verdict.upper()}   {day}, segment {seen.segment}, "
+        f"generation {seen.generation}"
+    )
+
+
+def _verdict(seen: FrameLine) -> list[str]:
+    model = "its own statistics" if seen.generation == "base" else f"patch {seen.generation}"
+    out = [
+        _row("predicted", f"{seen.predicted}, entropy {seen.entropy:.2f} nats"),
+        _row("why", seen.reason or "as known frames are"),
+    ]
+    out += [_score(line, seen.alpha) for line in seen.scores]
+    if seen.scores:
+        out.append(_row("together", f"p {seen.p_value:.2g}, strange below {seen.alpha:.2g}"))
+    out.append(_row("adapted", f"yes, by {model}" if seen.adapted else "no, not to this domain"))
+    out.append(_row("window", seen.window or "none of this segment was full yet"))
+    return out
+
+
+def _score(line: ScoreLine, alpha: float) -> str:
+    strange = "strange" if line.p_value < alpha else "usual"
+    return _row(
+        line.name, f"{line.score:.4g}, strange below {line.bound:.4g}: p {line.p_value:.2g}, {strange}"
+    )
+
+
+def _sample(sample: SampleLine, became: list[RowLine]) -> list[str]:
+    if not sample.sequence:
+        return [_row("sample", f"lane {sample.lane}: {sample.trouble}")]
+    drawn = f", drawn with a chance of {sample.chance:.2%}" if sample.chance else ""
+    kind = f", for kind {sample.cluster} of {sample.members} frames" if sample.cluster else ""
+    share = f", {sample.cost_bytes / sample.hour_bytes:.2%} of an hour's budget" if sample.hour_bytes else ""
+    held = "held until the server wants it" if sample.held else "kept to be sent"
+    out = [
+        _row("sample", f"{sample.sequence} of outbox {sample.outbox[:8]}, lane {sample.lane}{drawn}{kind}"),
+        _row(
+            "cost",
+            f"{sample.size_bytes:,} bytes ({sample.codec or 'codec not known'}), "
+            f"{sample.cost_bytes:,} on the link{share}",
+        ),
+        _row(_clock(sample.time_s), held),
+    ]
+    out += [_row(_clock(row.time_s), f"{row.fate}{f': {row.why}' if row.why else ''}") for row in became]
+    if not became or became[-1].fate == "wanted":
+        out.append(_row("", "the server has not answered since"))
+    return out
+
+
+def _clock(time_s: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(time_s))
+
+
+def _row(name: str, value: str) -> str:
+    return f"  {name:<18}{value}"
