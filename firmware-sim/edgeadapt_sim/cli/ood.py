@@ -15,6 +15,9 @@ import click
     "--seeds", type=click.IntRange(1), help="How many; each leaves out other classes.  [default: 3]"
 )
 @click.option(
+    "--full", is_flag=True, help="Every severity and network with every seed: about two hours on one core."
+)
+@click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where trained networks, and what they said, are kept from run to run (about 500 MB).  "
@@ -27,7 +30,9 @@ import click
     show_default=True,
     help="Folder for ood.json and ood.png (ood-cifar10 for CIFAR-10).",
 )
-def ood(dataset: str | None, quick: bool, seeds: int | None, cache: Path | None, out: Path) -> None:
+def ood(
+    dataset: str | None, quick: bool, seeds: int | None, full: bool, cache: Path | None, out: Path
+) -> None:
     """Measure every scorer on networks that have never seen two of ten classes.
 
     Unknown frames are of the two classes (near), and of other data, textures and noise (far); known ones are
@@ -46,7 +51,7 @@ def ood(dataset: str | None, quick: bool, seeds: int | None, cache: Path | None,
     from edgeadapt_sim.cli.progress import watched
 
     plan = QUICK if quick else OodPlan()
-    given = {"dataset": dataset, "seeds": seeds}
+    given = {"dataset": dataset, "seeds": seeds, "full": full}
     plan = replace(plan, **{name: value for name, value in given.items() if value})
     console = Console()
     began = time.monotonic()

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from edgeadapt_sim import provenance
 from edgeadapt_sim.bench.ood.plan import ALPHAS, CLEAN, KNOTS, NOMINAL, STATES, OodPlan, Row
-from edgeadapt_sim.bench.ood.summary import Claim, Line, Summary, claims, false_rate
+from edgeadapt_sim.bench.ood.summary import Claim, Line, Summary, claims, false_rate, shifted_rows
 from edgeadapt_sim.report.style import GRID, bytes_text, words
 
 _PACKAGES = ("torch", "onnxruntime", "numpy", "scipy")
@@ -68,7 +68,8 @@ def show(summary: Summary, console: Console) -> None:
     console.print(f"far unknown frames: {', '.join(summary.far_sets)}", highlight=False)
     for network in dict.fromkeys(line.network for line in summary.lines):
         console.print(_spectrum(summary, network))
-        console.print(_places(summary, network))
+        for severity in sorted({row.severity for row in summary.rows if row.network == network} - {0}):
+            console.print(_places(summary, network, severity))
         console.print(_rates(summary, network))
         console.print(_caught(summary, network))
     console.print(_windows(summary))
@@ -126,18 +127,18 @@ def _last(line: Line | None) -> tuple[str, str, str]:
     return near, far, fpr95
 
 
-def _places(summary: Summary, network: str) -> Table:
+def _places(summary: Summary, network: str, severity: int) -> Table:
     """At home and, on the mean, under corruptions: area and FPR95, near and far."""
     table = _table(
-        f"{network}: AUROC x 100 (FPR at 95 % TPR), near / far; shifted: mean over corruptions",
+        f"{network}: AUROC x 100 (FPR at 95 % TPR), near / far; severity {severity}: mean over corruptions",
         "scorer",
-        ("clean", "shifted, base", "own", "patched"),
+        ("clean", f"severity {severity}, base", "own", "patched"),
     )
     rows = [row for row in summary.rows if row.network == network]
     for name in _scorers(summary, network):
         mine = [row for row in rows if row.scorer == name]
         home = [row for row in mine if row.domain == CLEAN and row.state == "base"]
-        away = ([r for r in mine if r.domain != CLEAN and r.state == state] for state in STATES)
+        away = ([r for r in mine if r.severity == severity and r.state == state] for state in STATES)
         table.add_row(name, *(_near_far(group) for group in (home, *away)))
     return table
 
@@ -160,7 +161,7 @@ def _rates(summary: Summary, network: str) -> Table:
         "scorer",
         (*headings, "misrouted"),
     )
-    shifted = [row for row in summary.rows if row.network == network and row.domain != CLEAN]
+    shifted = shifted_rows(summary, network)
     for name in _scorers(summary, network):
         if not any(row.scorer == name and row.state == "patched" for row in shifted):
             continue
@@ -258,7 +259,7 @@ def _plot(summary: Summary, path: Path) -> None:
     left.axvline(50, color=GRID, linewidth=1.2)
     left.set_xlabel("full-spectrum AUROC x 100: unknown against known, all domains (bars: spread over seeds)")
     left.legend(loc="lower right", frameon=False)
-    shifted = [row for row in summary.rows if row.network == network and row.domain != CLEAN]
+    shifted = shifted_rows(summary, network)
     there = [name for name in names if any(r.scorer == name and r.state == "patched" for r in shifted)]
     for number, kind in enumerate(KNOTS):
         places = np.arange(len(there)) + 0.2 * (number - 1.5)

@@ -36,6 +36,7 @@ class OodPlan(msgspec.Struct, frozen=True, kw_only=True):
         foreign: share of unknown frames among those that statistics settle on and among uploads.
         steps: of the patch's strategy.
         windows: windows drawn per domain.
+        full: False: lower severities, and networks after the first, are measured by the first seed only.
         timing_s: CPU seconds that each of five rounds of a timing takes, about.
 
     Raises:
@@ -56,6 +57,7 @@ class OodPlan(msgspec.Struct, frozen=True, kw_only=True):
     foreign: float = 0.1
     steps: int = 40
     windows: int = 200
+    full: bool = False
     timing_s: float = 0.05
 
     def __post_init__(self) -> None:
@@ -72,6 +74,17 @@ class OodPlan(msgspec.Struct, frozen=True, kw_only=True):
     def domains(self) -> tuple[tuple[str, int], ...]:
         """(corruption, severity) pairs, clean first as severity 0."""
         return ((CLEAN, 0), *((name, level) for level in self.severities for name in self.corruptions))
+
+    @property
+    def highest(self) -> int:
+        """The severity that full-spectrum figures and means over corruptions are at."""
+        return max(self.severities)
+
+    def measures(self, seed: int, network: str, severity: int) -> bool:
+        """Whether this is looked at; networks after the first are looked at in the highest severity only."""
+        if severity in (0, self.highest):
+            return network == self.networks[0] or self.full or seed == 0
+        return network == self.networks[0] and (self.full or seed == 0)
 
 
 QUICK = OodPlan(
@@ -158,7 +171,7 @@ class Spectrum(msgspec.Struct, frozen=True):
         network, seed, state: which; in state "patched" and "own", clean frames are seen by the base model.
         name: of the scorer, or names joined by "+" for a Cauchy combination.
         values: "scores", or the kind of knots that p-values are by.
-        auroc: known (clean and corrupted) against unknown (near and far, under the same corruptions).
+        auroc: known (clean, and corrupted at the highest severity) against unknown (near and far, likewise).
         near: against held-out classes alone.
         far: against other data alone.
         fpr95: share of unknown frames above what 95 % of known ones reach.

@@ -1,4 +1,4 @@
-"""Full-spectrum figures: all domains of one model at once, for scorers and combinations of their p-values.
+"""Full-spectrum figures: clean frames and all corruptions at once, for scorers and combinations of p-values.
 
 Known are clean and corrupted frames of known classes, unknown the near and far ones under the same
 corruptions (Zhang et al. 2023, OpenOOD v1.5). Each domain counts alike. Scores of several domains are pooled

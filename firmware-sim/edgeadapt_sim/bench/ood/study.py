@@ -1,8 +1,7 @@
 """The study: seed by seed, domain by domain, every model in every state under every scorer.
 
 What is looked at is the same for all models of a seed. What a figure means is in `plan`, where frames come
-from in `pictures`, what models say of them in `observe`. Networks after the first are measured at the highest
-severity only.
+from in `pictures`, what models say of them in `observe`.
 """
 
 from __future__ import annotations
@@ -64,13 +63,12 @@ class Bench:
 
 def pieces(plan: OodPlan) -> list[tuple[int, str, Domain]]:
     """(seed, network, domain) in the order in which they are measured."""
-    highest = max(plan.severities)
     return [
         (seed, network, domain)
         for seed in range(plan.seeds)
-        for number, network in enumerate(plan.networks)
+        for network in plan.networks
         for domain in plan.domains
-        if number == 0 or domain[1] in (0, highest)
+        if plan.measures(seed, network, domain[1])
     ]
 
 
@@ -134,17 +132,20 @@ def measure(bench: Bench, domain: Domain, seen: dict[str, Seen]) -> list[Row]:
                 continue
             values, misrouted = _values(fitted, found)
             rows.append(_row(bench, domain, state, fitted, found, values, misrouted))
-            for pooled in _pooled(state, domain) if "style" not in fitted.needs else ("base",):
+            for pooled in _pools(bench, state, domain, fitted):
                 for kind, groups in values.items():
                     bench.pools[pooled].add(kind, fitted.name, groups)
     return rows
 
 
-def _pooled(state: str, domain: Domain) -> tuple[str, ...]:
+def _pools(bench: Bench, state: str, domain: Domain, fitted: Fitted) -> tuple[str, ...]:
     """In which pools figures of a state count: the base model is the one at home."""
+    if domain[1] not in (0, bench.observer.plan.highest):
+        return ()
     if domain[0] != CLEAN:
         return (state,)
-    return STATES if state == "base" else ()
+    states = STATES if "style" not in fitted.needs else ("base",)
+    return states if state == "base" else ()
 
 
 def _values(fitted: Fitted, seen: Seen) -> tuple[Values, float]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from edgeadapt_sim.bench.ood.plan import CLEAN, KNOTS, NOMINAL, Cost, Row, Spectrum, Study, StyleRow
+from edgeadapt_sim.bench.ood.plan import KNOTS, NOMINAL, Cost, Row, Spectrum, Study, StyleRow
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -85,9 +85,10 @@ def claims(summary: Summary) -> tuple[Claim, ...]:
     singles = [line for line in summary.lines if line.network == network]
     before, raw = (_best(singles, state, "scores") for state in ("base", "patched"))
     after = _best(singles, "patched", "uploads")
-    shifted = [row for row in summary.rows if row.network == network and row.domain != CLEAN]
+    shifted = shifted_rows(summary, network)
     rates = {kind: false_rate(shifted, after.name, "patched", kind) for kind in KNOTS}
-    seen = [row.window for row in summary.style if row.domain != CLEAN]
+    highest = max(row.severity for row in summary.style)
+    seen = [row.window for row in summary.style if row.severity == highest]
     found = [
         Claim(
             "before adaptation, no score tells unknown from known across domains (area below 0.7)",
@@ -125,6 +126,12 @@ def claims(summary: Summary) -> tuple[Claim, ...]:
             )
         )
     return tuple(found)
+
+
+def shifted_rows(summary: Summary, network: str) -> list[Row]:
+    """Of corruptions at the highest severity."""
+    highest = max(row.severity for row in summary.rows)
+    return [row for row in summary.rows if row.network == network and row.severity == highest]
 
 
 def false_rate(rows: Iterable[Row], scorer: str, state: str, kind: str) -> float:
