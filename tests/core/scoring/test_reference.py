@@ -34,7 +34,8 @@ def _max_softmax(outputs: Outputs) -> Tensor:
 
 
 def _entropy(outputs: Outputs) -> Tensor:
-    return -torch.distributions.Categorical(logits=_tensor(outputs.logits)).entropy()
+    log_p = _tensor(outputs.logits).log_softmax(dim=1)
+    return (log_p.exp() * log_p).sum(dim=1)
 
 
 def _margin(outputs: Outputs) -> Tensor:
@@ -75,7 +76,8 @@ def _vim(outputs: Outputs) -> Tensor:
     largest = _tensor(_SOURCE.outputs.logits).max(dim=1).values.mean()
     alpha = largest / (known @ remaining).norm(dim=1).mean()
     residual = ((_tensor(outputs.embedding) - origin) @ remaining).norm(dim=1)
-    return _energy(outputs) - alpha * residual
+    score: Tensor = _energy(outputs) - alpha * residual
+    return score
 
 
 def _rmds(outputs: Outputs, *, normalise: bool = False) -> Tensor:
@@ -91,7 +93,8 @@ def _rmds(outputs: Outputs, *, normalise: bool = False) -> Tensor:
     ridge = RIDGE * total.trace() / len(mean) * torch.eye(len(mean))
     inner, outer = torch.linalg.inv(within + ridge), torch.linalg.inv(total + ridge)
     to_class = torch.stack([(((f - m) @ inner) * (f - m)).sum(dim=1) for m in means])
-    return -(to_class - (((f - mean) @ outer) * (f - mean)).sum(dim=1)).min(dim=0).values
+    relative: Tensor = to_class - (((f - mean) @ outer) * (f - mean)).sum(dim=1)
+    return -relative.min(dim=0).values
 
 
 def _style(outputs: Outputs) -> Tensor:
