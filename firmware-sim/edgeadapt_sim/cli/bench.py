@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from edgeadapt_sim.cli.alarm import alarm
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-T = TypeVar("T")
+from edgeadapt_sim.cli.ood import ood
+from edgeadapt_sim.cli.progress import watched
+from edgeadapt_sim.cli.uplink import uplink
 
 
 def _refuse_others(context: click.Context) -> None:
@@ -24,24 +20,6 @@ def _refuse_others(context: click.Context) -> None:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "strategy" if name == "strategies" else name.replace("_", "-")
             raise click.UsageError(f"--small and --{option} exclude each other")
-
-
-def _watched(console: Console, total: int, run: Callable[[Callable[[str], None]], T]) -> T:
-    """Run a study behind a progress bar; it calls what it is given, in words, for every piece."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    began = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("running", total=total)
-
-        def on_done(text: str) -> None:
-            progress.update(task, advance=1, description=text)
-            if not console.is_terminal:  # where a bar cannot be drawn
-                minutes = (time.monotonic() - began) / 60
-                console.print(f"[{minutes:.1f} min] done: {text}", markup=False, highlight=False)
-
-        return run(on_done)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,10 +33,15 @@ def group() -> None:
     edgeadapt bench device --quick --out out/bench what the device runtime costs, a first look
     edgeadapt bench device                         every model, engine and precision
     edgeadapt bench alarm                          whether the drift alarm keeps its level
+    edgeadapt bench ood --quick --out out/bench    who tells unknown from known, a first look
+    edgeadapt bench ood                            every scorer, before and after adaptation
+    edgeadapt bench uplink --quick --out out/bench accuracy against bytes sent, a first look
     """
 
 
 group.add_command(alarm)
+group.add_command(ood)
+group.add_command(uplink)
 
 
 @group.command(short_help="The whole loop against its baselines.")
@@ -124,7 +107,7 @@ def loop(
         plan = StudyPlan(chosen, frames_per_domain, seeds, strategies, workers=workers)
     console = Console()
     began = time.monotonic()
-    study = _watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done))
+    study = watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done))
     write(study, plan, time.monotonic() - began, out)
     show(study, console)
     console.print(f"wrote {out / 'loop.json'} and {out / 'loop.png'}", soft_wrap=True, highlight=False)
@@ -170,7 +153,7 @@ def int8(
     plan = Int8Plan(networks or STUDENTS, chosen, frames, runtime=runtime, workers=workers)
     console = Console()
     began = time.monotonic()
-    rows = _watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done))
+    rows = watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done))
     write(rows, plan, time.monotonic() - began, out)
     show(rows, console)
     files = " and ".join(str(out / f"{file_name(plan)}.{kind}") for kind in ("json", "png"))
@@ -240,7 +223,7 @@ def device(
     def report(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
-    cases = _watched(
+    cases = watched(
         console,
         len(pieces(plan)),
         lambda on_done: run_study(plan, cache or default_cache_dir() / "bench-device", report, on_done),

@@ -1,0 +1,205 @@
+"""What the study leaves: tables and claims in the terminal, `uplink.json` and `uplink.png` in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display: before pyplot is imported
+
+import matplotlib.pyplot as plt
+import msgspec
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from edgeadapt_sim import provenance
+from edgeadapt_sim.bench.uplink.figures import Claim, Curve, Gap, claims, curves, gaps
+from edgeadapt_sim.bench.uplink.plan import UplinkPlan
+from edgeadapt_sim.bench.uplink.study import Point, Reference, Study
+from edgeadapt_sim.report.style import GRID, INK, bytes_text, words
+
+_COLOURS = ("#8a8f98", "#e08214", "#6a3d9a", "#b3261e", "#0067a5", "#117a43")
+_PACKAGES = ("torch", "onnxruntime", "numpy")
+
+
+class Document(msgspec.Struct, frozen=True):
+    """`uplink.json`: the study with what is needed to repeat it. Accuracies and shares are 0..1."""
+
+    date: str
+    versions: dict[str, str]
+    machine: str
+    arguments: dict[str, object]
+    seconds: float
+    curves: tuple[Curve, ...]
+    gaps: tuple[Gap, ...]
+    claims: tuple[Claim, ...]
+    study: Study
+
+
+def write(study: Study, plan: UplinkPlan, seconds: float, out: Path) -> None:
+    """Write both files into `out`, made if absent."""
+    out.mkdir(parents=True, exist_ok=True)
+    document = Document(
+        date=provenance.now(),
+        versions=provenance.versions(_PACKAGES),
+        machine=provenance.machine(),
+        arguments=msgspec.to_builtins(plan),
+        seconds=seconds,
+        curves=curves(study.points),
+        gaps=gaps(study.points),
+        claims=claims(study.points, study.references),
+        study=study,
+    )
+    (out / "uplink.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    _plot(study, out / "uplink.png")
+
+
+def show(study: Study, console: Console) -> None:
+    """Accuracy by policy and budget, by domain, what was sent, and whether the claims hold."""
+    found = curves(study.points)
+    console.print(_accuracies(found, study.references))
+    console.print(_domains(study.points, study.references))
+    console.print(_contents(found))
+    for sentence in study.skipped:
+        console.print(sentence, highlight=False, soft_wrap=True)
+    for claim in claims(study.points, study.references):
+        word = {True: "holds", False: "MISSED", None: "not tested"}[claim.holds]
+        console.print(f"{word}: {claim.text} ({claim.figures})", highlight=False, soft_wrap=True)
+
+
+def _accuracies(found: Sequence[Curve], references: Sequence[Reference]) -> Table:
+    shares = list(dict.fromkeys(curve.share for curve in found))
+    table = _table("accuracy under the candidate patch, %, mean ± spread over seeds, by budget")
+    table.add_column("policy")
+    for share in shares:
+        table.add_column(_percent(share), justify="right")
+    by_key = {(curve.policy, curve.share): curve for curve in found}
+    for policy in dict.fromkeys(curve.policy for curve in found):
+        cells = (by_key[policy, share] for share in shares)
+        table.add_row(policy, *(f"{100 * cell.candidate:.1f} ± {100 * cell.spread:.1f}" for cell in cells))
+    table.add_section()
+    for name, value in _lines(references).items():
+        table.add_row(name, f"{100 * value:.1f}")
+    return table
+
+
+def _domains(points: Sequence[Point], references: Sequence[Reference]) -> Table:
+    policies = list(dict.fromkeys(point.policy for point in points))
+    table = _table("the same by domain; own: own statistics alone")
+    for heading in ("domain", "budget"):
+        table.add_column(heading)
+    for heading in ("own", *policies):
+        table.add_column(heading, justify="right")
+    for domain, share in dict.fromkeys((point.domain, point.share) for point in points):
+        own = [row.own for row in references if row.domain == domain]
+        cells = [[p.candidate for p in points if _key(p) == (domain, share, name)] for name in policies]
+        values = (f"{100 * float(np.mean(cell)):.1f}" if cell else "" for cell in (own, *cells))
+        table.add_row(words(domain), _percent(share), *values)
+    return table
+
+
+def _contents(found: Sequence[Curve]) -> Table:
+    table = _table(
+        "what was sent; unknown: share of no known class, in streams that have such, of all and of what is "
+        "learned from"
+    )
+    for heading in ("policy", "budget"):
+        table.add_column(heading)
+    for heading in ("sent", "uploads", "lanes", "unknown", "learned", "classes", "re-est.", "let out", "yes"):
+        table.add_column(heading, justify="right")
+    for curve in found:
+        table.add_row(
+            curve.policy,
+            _percent(curve.share),
+            bytes_text(curve.sent_bytes),
+            f"{curve.uploads:.0f}",
+            _lane_shares(curve),
+            f"{100 * curve.unknown:.1f}",
+            f"{100 * curve.unknown_taught:.1f}",
+            f"{curve.classes:.1f}",
+            f"{100 * curve.reestimated:.1f}",
+            f"{100 * curve.let_out:.1f}",
+            f"{100 * curve.published:.0f} %",
+        )
+    return table
+
+
+def _lane_shares(curve: Curve) -> str:
+    """Shares of the bytes in per cent, such as "audit 6 adapt 94"."""
+    whole = max(sum(curve.lanes.values()), 1.0)
+    return " ".join(f"{name} {100 * size / whole:.0f}" for name, size in curve.lanes.items())
+
+
+def _lines(references: Sequence[Reference]) -> dict[str, float]:
+    """The lines of reference, means over domains and seeds."""
+    if not references:
+        return {}
+    found = {
+        "frozen": [row.frozen for row in references],
+        "own statistics": [row.own for row in references],
+        "teacher": [row.teacher for row in references],
+        "all of the stream": [row.everything for row in references if row.everything is not None],
+    }
+    return {name: float(np.mean(values)) for name, values in found.items() if values}
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _key(point: Point) -> tuple[str, float, str]:
+    return point.domain, point.share, point.policy
+
+
+def _plot(study: Study, path: Path) -> None:
+    found = curves(study.points)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.8), layout="constrained", sharey=True)
+    for number, policy in enumerate(dict.fromkeys(curve.policy for curve in found)):
+        mine = [curve for curve in found if curve.policy == policy]
+        colour = _COLOURS[number % len(_COLOURS)]
+        heights = [100 * curve.candidate for curve in mine]
+        spreads = [100 * curve.spread for curve in mine]
+        # Neighbours side by side, or their bars hide each other.
+        aside = 1.0 + 0.02 * (number - 2)
+        for panel, places in (
+            (left, [100 * curve.share * aside for curve in mine]),
+            (right, [curve.sent_bytes for curve in mine]),
+        ):
+            panel.errorbar(
+                places, heights, yerr=spreads, color=colour, label=policy if panel is left else None,
+                marker="o", markersize=4, linewidth=1.6, elinewidth=0.9, capsize=2,
+            )  # fmt: skip
+    _dress(left, right, study.references, sorted({100 * curve.share for curve in found}))
+    figure.legend(loc="outside upper center", ncols=5, frameon=False)
+    figure.savefig(path, dpi=110, facecolor="white")
+    plt.close(figure)
+
+
+def _dress(left: Axes, right: Axes, references: Sequence[Reference], shares: Sequence[float]) -> None:
+    for panel in (left, right):
+        panel.set_xscale("log")
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        for (name, value), style in zip(_lines(references).items(), (":", "--", "-.", "-"), strict=False):
+            if name == "frozen":
+                continue  # far below: it would flatten everything else
+            panel.axhline(100 * value, color=INK, linewidth=0.9, linestyle=style, zorder=0)
+            if panel is left:
+                panel.annotate(name, (min(shares), 100 * value), fontsize=8, va="bottom", color=INK)
+        panel.grid(color=GRID, linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    left.set_xticks(shares, [f"{share:g}" for share in shares])
+    left.set_xlabel("budget, % of what the stream would cost")
+    left.set_ylabel("accuracy, %, mean over domains (bars: spread over seeds)")
+    right.xaxis.set_major_formatter(FuncFormatter(lambda size, _: bytes_text(size)))
+    right.set_xlabel("bytes sent by the cohort, overhead included")
