@@ -19,6 +19,8 @@ from edgeadapt_device.core import CoreView, DeviceCore
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
+from edgeadapt_device.flags.journal import FlagJournal
+from edgeadapt_device.flags.recorder import Recorder
 from edgeadapt_device.io.engines import check_shape, open_engine
 from edgeadapt_device.io.leaving import Leaving
 from edgeadapt_device.io.link import NoLink
@@ -66,8 +68,12 @@ class LocalDevice:
         outbox: Outbox | None = None,
         store: GenerationStore | None = None,
         speaks: Versions = SPEAKS,
+        journal: FlagJournal | None = None,
     ) -> None:
-        """Build the first generation; raises BundleError when the model cannot be run."""
+        """Build the first generation; raises BundleError when the model cannot be run.
+
+        With a `journal`, what is flagged is written there; whoever opened it closes it.
+        """
         check(config)
         self._engine = open_engine(bundle, config.engine)
         self._bundle = bundle
@@ -101,6 +107,7 @@ class LocalDevice:
             device=config.device.name,
             on_predicted=self._take_answer,
             on_log=self.log.append,
+            recorder=Recorder(journal, self.core, bundle, config, outbox) if journal is not None else None,
         )
         self._performer.perform(self.core.start(now))
         self._performer.drain(now)

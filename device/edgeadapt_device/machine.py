@@ -191,15 +191,7 @@ class Machine:
 
     def _open_recorder(self, stack: ExitStack) -> Recorder:
         journal = FlagJournal(self._state_dir)
-        self._recorder = Recorder(
-            journal,
-            names=self.core.flagging.names,
-            alpha=self.config.flagging.alpha,
-            classes=self.bundle.manifest.classes,
-            outbox=lambda: self._outbox.outbox_id,
-            peek=self._outbox.payload,
-            hour_bytes=self.config.budget.bytes_per_hour,
-        )
+        self._recorder = Recorder(journal, self.core, self.bundle, self.config, self._outbox)
         stack.callback(self._recorder.close)
         return self._recorder
 

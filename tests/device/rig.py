@@ -20,6 +20,7 @@ from edgeadapt.wire import (
     Ack,
     AnyMessage,
     Assign,
+    Descriptors,
     Outcome,
     Sample,
     SignatureReport,
@@ -39,6 +40,7 @@ from edgeadapt_device.config import (
 )
 from edgeadapt_device.core.effects import Predicted
 from edgeadapt_device.core.events import Image
+from edgeadapt_device.flags.journal import FlagJournal
 from edgeadapt_device.io.outbox import MemoryOutbox
 from edgeadapt_device.io.store import GenerationStore
 from edgeadapt_device.local import LocalDevice
@@ -114,6 +116,7 @@ class Rig:
         outbox: MemoryOutbox | None = None,
         start_mono_s: float = 0.0,
         speaks: Versions = SPEAKS,
+        journal: FlagJournal | None = None,
     ) -> None:
         self.bundle = bundle
         self.outbox = outbox if outbox is not None else MemoryOutbox()
@@ -126,6 +129,7 @@ class Rig:
             outbox=self.outbox,
             store=store,
             speaks=speaks,
+            journal=journal,
         )
         self.received: list[AnyMessage] = []
         self.device.connected(self.now)
@@ -155,7 +159,7 @@ class Rig:
             for _, payload, _ in messages:
                 message = decode(payload)
                 self.received.append(message)
-                if isinstance(message, (Outcome, Sample, SignatureReport)):
+                if isinstance(message, (Outcome, Sample, SignatureReport, Descriptors)):
                     self.down("ack", Ack(outbox=message.outbox, sequences=(message.sequence,)))
 
     def down(self, kind: str, message: AnyMessage) -> None:

@@ -8,17 +8,21 @@ journal wears no card out; what was stored is always written.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.errors import WireError
 from edgeadapt.wire import Sample, decode
+from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import effects as fx
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.flagging.decision import Decision
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES
 from edgeadapt_device.flags.journal import FlagJournal
 from edgeadapt_device.flags.lines import FateLine, FrameLine, RowFate, RowLine, SampleLine, ScoreLine
+from edgeadapt_device.io.outbox import Outbox
 
 # Frames that cost nothing: so many at once, and one a second after that.
 _BURST = 64.0
@@ -27,36 +31,17 @@ _REMEMBERED = 4096
 # Fates of a frame that are worth a line even when lines are short.
 _ALWAYS = ("asked", "dear")
 
-Peek = Callable[[int], tuple[str, bytes] | None]
-
 
 class Recorder:
     """Writes one device's journal. Used from the thread that owns the core."""
 
     def __init__(
-        self,
-        journal: FlagJournal,
-        *,
-        names: tuple[str, ...],
-        alpha: float,
-        classes: Sequence[str],
-        outbox: Callable[[], str],
-        peek: Peek,
-        hour_bytes: int,
+        self, journal: FlagJournal, core: DeviceCore, bundle: Bundle, config: DeviceConfig, outbox: Outbox
     ) -> None:
-        """Write to `journal`.
-
-        Args:
-            journal: where to.
-            names: of the scorers, in the order of `Decision.scores`.
-            alpha: the bound of the p-value.
-            classes: their names.
-            outbox: the id of the outbox in use.
-            peek: a row of it, as it is sent.
-            hour_bytes: the budget of an hour.
-        """
-        self._journal, self._names, self._alpha, self._classes = journal, names, alpha, classes
-        self._outbox, self._peek, self._hour_bytes = outbox, peek, hour_bytes
+        """Write to `journal` what `core` decides; `outbox` is where its samples are stored."""
+        self._journal, self._outbox = journal, outbox
+        self._names, self._alpha = core.flagging.names, config.flagging.alpha
+        self._classes, self._hour_bytes = bundle.manifest.classes, config.budget.bytes_per_hour
         self._stores: deque[fx.StoreSample] = deque()
         self._written: OrderedDict[int, None] = OrderedDict()
         self._left, self._left_s = _BURST, 0.0
@@ -117,7 +102,7 @@ class Recorder:
             frame=store.frame,
             lane=store.lane,
             sequence=sequence,
-            outbox=self._outbox(),
+            outbox=self._outbox.outbox_id,
             codec=self._codec(sequence),
             size_bytes=size_bytes,
             cost_bytes=size_bytes + OVERHEAD_BYTES,
@@ -130,7 +115,7 @@ class Recorder:
         self._journal.write(line, now.mono_s)
 
     def _codec(self, sequence: int) -> str:
-        row = self._peek(sequence)
+        row = self._outbox.payload(sequence)
         if row is None:
             return ""
         try:
@@ -140,7 +125,9 @@ class Recorder:
         return sample.codec if isinstance(sample, Sample) else ""
 
     def _rows(self, sequences: tuple[int, ...], fate: RowFate, why: str, now: Instant) -> None:
-        line = RowLine(time_s=now.wall_s, outbox=self._outbox(), sequences=sequences, fate=fate, why=why)
+        line = RowLine(
+            time_s=now.wall_s, outbox=self._outbox.outbox_id, sequences=sequences, fate=fate, why=why
+        )
         self._journal.write(line, now.mono_s)
 
     def _flagged(self, effect: fx.Flagged, now: Instant) -> None:

@@ -1,0 +1,1 @@
+"""The flag journal, and how it is read."""

@@ -1,0 +1,141 @@
+"""From a device that meets strange things to what a person reads about it. Every part is real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from edgeadapt.bundle import Bundle
+from edgeadapt.wire import Descriptors, Sample, Want
+from edgeadapt_device.cli import group
+from edgeadapt_device.config import DeliverySection, FlaggingSection
+from edgeadapt_device.core.events import Image
+from edgeadapt_device.flags.journal import FlagJournal, read_flags
+from edgeadapt_device.flags.story import stories, text
+from tests.device import rig
+
+
+def strange(count: int, seed: int = 0) -> Image:
+    """Frames of one strange thing: a bright disk in the dark, never quite the same."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:28, :28]
+    disk = ((rows - 14) ** 2 + (columns - 14) ** 2 < 60) * 255.0
+    noisy = np.clip(disk[None] + rng.normal(0, 3, (count, 28, 28)), 0, 255)
+    return np.asarray(noisy[..., None], np.uint8)
+
+
+@pytest.fixture(scope="module")
+def told(tiny: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state folder of a device that was at home, met a strange thing, asked, and was answered."""
+    folder = tmp_path_factory.mktemp("told")
+    journal = FlagJournal(folder)
+    settings = rig.config(
+        flagging=FlaggingSection(audit_chance=0.2), delivery=DeliverySection(descriptor_pause_s=0.0)
+    )
+    device = rig.Rig(tiny, settings, journal=journal)
+    device.play(rig.frames(300))
+    mixed = rig.frames(240, seed=5)
+    mixed[::12] = strange(20)
+    device.play(mixed)
+    device.play(rig.frames(200, seed=6))
+    for message in [m for m in device.received if isinstance(m, Descriptors)]:
+        device.down("want", Want(outbox=message.outbox, wanted=tuple(item.sample for item in message.items)))
+    device.wait(5.0)
+    device.sync()
+    asked = [m for m in device.received if isinstance(m, Sample) and m.lane == "ask"]
+    assert asked, "nothing was asked: the story below would be empty"
+    journal.close()
+    return folder
+
+
+def explain(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(group, ["explain", "--state-dir", str(folder), *arguments])
+
+
+def test_an_unknown_frame_is_explained_from_its_scores_to_its_cost(told: Path, tiny: Bundle) -> None:
+    found = explain(told, "--unknown", "--last", "5000", "--json")
+    assert found.exit_code == 0
+    asked = [s for s in json.loads(found.stdout) if any(line[0]["lane"] == "ask" for line in s["samples"])]
+    shown = explain(told, "--frame", str(asked[-1]["frame"]))
+
+    assert shown.exit_code == 0
+    for part in (
+        f"frame {asked[-1]['frame']}: UNKNOWN",
+        "strange: of known frames",
+        "strange below",
+        "together",
+        "adapted           yes, by its own statistics",
+        "still strange: quarantined, kind ",
+        "a question about its kind was asked with it",
+        "lane ask, for kind ",
+        "(png)",
+        "of an hour's budget",
+        "held until the server wants it",
+        "wanted",
+        "acknowledged",
+    ):
+        assert part in shown.stdout, part
+    assert len(shown.stdout.splitlines()) < 25
+
+
+def test_a_sample_leads_to_its_frame_and_an_audit_says_its_chance(told: Path) -> None:
+    all_of_them = json.loads(explain(told, "--last", "5000", "--json").stdout)
+    sample = next(line[0] for story in all_of_them for line in story["samples"] if line[0]["lane"] == "audit")
+    shown = explain(told, "--sample", str(sample["sequence"]))
+
+    assert shown.exit_code == 0
+    assert f"frame {sample['frame']}:" in shown.stdout
+    assert "lane audit, drawn with a chance of" in shown.stdout
+    assert sample["cost_bytes"] > sample["size_bytes"] > 100
+
+
+def test_the_last_ones_are_the_newest_and_no_more(told: Path) -> None:
+    shown = explain(told, "--last", "2").stdout
+    frames = [int(line.split()[1].rstrip(":")) for line in shown.splitlines() if line.startswith("frame ")]
+    every = json.loads(explain(told, "--last", "5000", "--json").stdout)
+
+    assert frames == [story["frame"] for story in every[-2:]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(("--frame", "999999"), "does not know frame 999999"), (("--sample", "99999"), "does not know sample")],
+)
+def test_what_is_not_there_is_said_with_exit_code_1(
+    told: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    found = explain(told, *arguments)
+    assert found.exit_code == 1
+    assert says in found.stderr
+    assert json.loads(explain(told, *arguments, "--json").stdout) == []
+
+
+def test_a_device_that_never_flagged_says_so(tmp_path: Path) -> None:
+    found = explain(tmp_path)
+    assert found.exit_code == 1
+    assert "nothing was flagged yet" in found.stderr
+    assert "is not there" in found.stderr
+
+
+def test_help_teaches_the_words(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(group, ["explain", "--help"]).stdout
+    for word in ("familiar", "informative", "shifted", "unknown", "unreliable", "--unknown --last 3"):
+        assert word in shown
+
+
+def test_a_suspect_that_was_the_domain_is_told_so(tiny: Bundle, tmp_path: Path) -> None:
+    """Darkness makes known frames strange; once the model has adapted, they are normal."""
+    journal = FlagJournal(tmp_path)
+    device = rig.Rig(tiny, rig.config(flagging=FlaggingSection(enabled=False)), journal=journal)
+    device.play(rig.frames(200))
+    device.play(rig.frames(400, seed=8, level=0.35))
+    journal.close()
+    flagging = device.device.core.flagging
+
+    found = [text(story) for story in stories(read_flags(tmp_path))]
+    assert flagging.covariate > 0
+    assert any("SHIFTED" in story and "so it was the domain" in story for story in found)
