@@ -10,6 +10,12 @@ import click
 
 @click.command(short_help="Which scores tell unknown classes from known ones.")
 @click.option("--dataset", type=click.Choice(["fashion-mnist", "cifar10"]), help="[default: fashion-mnist]")
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    help="resnet8 or resnet8-abet; may be given twice.  [default: both]",
+)
 @click.option("--quick", is_flag=True, help="One seed, three corruptions, a short training: a few minutes.")
 @click.option(
     "--seeds", type=click.IntRange(1), help="How many; each leaves out other classes.  [default: 3]"
@@ -31,7 +37,13 @@ import click
     help="Folder for ood.json and ood.png (ood-cifar10 for CIFAR-10).",
 )
 def ood(
-    dataset: str | None, quick: bool, seeds: int | None, full: bool, cache: Path | None, out: Path
+    dataset: str | None,
+    networks: tuple[str, ...],
+    quick: bool,
+    seeds: int | None,
+    full: bool,
+    cache: Path | None,
+    out: Path,
 ) -> None:
     """Measure every scorer on networks that have never seen two of ten classes.
 
@@ -51,7 +63,7 @@ def ood(
     from edgeadapt_sim.cli.progress import watched
 
     plan = QUICK if quick else OodPlan()
-    given = {"dataset": dataset, "seeds": seeds, "full": full}
+    given = {"dataset": dataset, "networks": networks, "seeds": seeds, "full": full}
     plan = replace(plan, **{name: value for name, value in given.items() if value})
     console = Console()
     began = time.monotonic()
