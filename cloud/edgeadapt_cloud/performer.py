@@ -38,9 +38,9 @@ from edgeadapt_cloud.core.events import (
     MessageArrived,
     MessageFailed,
 )
-from edgeadapt_cloud.core.jobs.job import AdapterPort
+from edgeadapt_cloud.core.jobs.job import AdapterPort, ImageArray
 from edgeadapt_cloud.core.rows import SampleRow
-from edgeadapt_cloud.io.images import decode_image
+from edgeadapt_cloud.io.images import decode_image, is_lossless
 from edgeadapt_cloud.io.ports import Blobs, Store
 from edgeadapt_cloud.io.rowcodec import DAMAGED
 
@@ -154,18 +154,21 @@ class Performer:
 
 def run_job(job: StartJob, adapter: AdapterPort, blobs: Blobs, spec: InputSpec) -> JobFinished | JobFailed:
     """Load a job's images and run it. Samples whose image cannot be read are left out of the request."""
-    images, lanes, digests = [], [], []
+    images: list[ImageArray] = []
+    lanes, digests, lossy = list[str](), list[str](), set[int]()
     try:
         for digest, lane in zip(job.request.sample_ids, job.lanes, strict=True):
             data = blobs.get(digest)
             pixels = decode_image(data, spec) if data is not None else None
-            if pixels is not None:
+            if data is not None and pixels is not None:
+                if not is_lossless(data, spec):
+                    lossy.add(len(images))
                 images.append(pixels)
                 lanes.append(lane)
                 digests.append(digest)
         if not images:
             return JobFailed(job.request.job, "none of its samples can be read")
-        request = replace(job.request, sample_ids=tuple(digests))
+        request = replace(job.request, sample_ids=tuple(digests), lossy=frozenset(lossy))
         return JobFinished(adapter.run(request, np.stack(images), lanes))
     except Exception as error:
         # A job must not take its worker down, or it would be running for ever; its failure is stored and

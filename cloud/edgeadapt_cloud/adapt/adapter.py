@@ -61,6 +61,7 @@ class _Pool:
     uniform: Tensor
     unseen: Tensor
     asked: Tensor
+    exact: Tensor
 
 
 class Adapter:
@@ -128,7 +129,7 @@ class Adapter:
         """
         strategy = STRATEGIES.get(request.strategy)
         self._check(request, images, lanes)
-        pool = self._label(images, lanes)
+        pool = self._label(images, lanes, request.lossy)
         evidence = gate.material(
             gate.Material(len(images), int(pool.unseen.sum()), pool.labels, request.mean, request.var),
             self._settings.gate,
@@ -149,26 +150,32 @@ class Adapter:
         if request.mean.shape != (channels,) or request.var.shape != (channels,):
             raise ConfigError(f"device statistics must have {channels} entries, got {request.mean.shape}")
 
-    def _label(self, images: ImageArray, lanes: list[str]) -> _Pool:
+    def _label(self, images: ImageArray, lanes: list[str], lossy: frozenset[int]) -> _Pool:
         pixels = as_tensor(images)
+        exact = torch.tensor([number not in lossy for number in range(len(lanes))], dtype=torch.bool)
+        if lossy and int(exact.sum()) < 2:
+            raise ConfigError(
+                "statistics need samples without loss, and all of these were compressed with it"
+            )
         uniform = torch.tensor([lane == "audit" for lane in lanes], dtype=torch.bool)
         classes = len(self._bundle.manifest.classes)
         labels = torch.zeros((0, classes))
         if len(pixels):
-            self._teacher.settle(pixels[uniform_first(uniform, self._settings.teaching.statistics_images)])
+            count = self._settings.teaching.statistics_images
+            self._teacher.settle(pixels[uniform_first(uniform, count, exact)])
             labels = self._teacher.probabilities(pixels)
         gates = self._settings.gate
         unseen = unseen_mask(
             uniform, share_adapt=gates.unseen_share_adapt, share_uniform=gates.unseen_share_uniform
         )
         asked = torch.tensor([lane == "ask" for lane in lanes], dtype=torch.bool)
-        return _Pool(pixels, labels, uniform, unseen, asked)
+        return _Pool(pixels, labels, uniform, unseen, asked, exact)
 
     def _teach(
         self, request: JobRequest, pool: _Pool, strategy: Strategy
     ) -> tuple[Taught, tuple[Evidence, ...]]:
         student, unseen = self._student, pool.unseen
-        settling = pool.images[uniform_first(pool.uniform, self._settings.settle_images)]
+        settling = pool.images[uniform_first(pool.uniform, self._settings.settle_images, pool.exact)]
         generations = (request.serving, {}) if request.serving else ({},)
         statistics = best_match(student, generations, settling, request.mean, request.var)
         serving = self._predict(request.serving, statistics, pool.images[unseen]) if request.serving else None

@@ -32,10 +32,14 @@ def unseen_mask(uniform: Tensor, *, share_adapt: float, share_uniform: float) ->
     return newest(~uniform, share_adapt) | newest(uniform, share_uniform)
 
 
-def uniform_first(uniform: Tensor, count: int) -> Tensor:
-    """Indices int64 of at most `count` samples: the newest of the uniform lane, then of the other."""
-    first = uniform.nonzero().flatten().flip(0)
-    second = (~uniform).nonzero().flatten().flip(0)
+def uniform_first(uniform: Tensor, count: int, exact: Tensor | None = None) -> Tensor:
+    """Indices int64 of at most `count` samples: the newest of the uniform lane, then of the other.
+
+    `exact` bool [N] are those whose pixels are as the device saw them: no statistics from any other.
+    """
+    exact = torch.ones_like(uniform) if exact is None else exact
+    first = (uniform & exact).nonzero().flatten().flip(0)
+    second = (~uniform & exact).nonzero().flatten().flip(0)
     return torch.cat([first, second])[:count]
 
 

@@ -8,7 +8,6 @@ headers. Not here: committing, deduplication and acknowledging (`core.core`), de
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
 
 from edgeadapt.bundle.bundle import Bundle
@@ -31,6 +30,7 @@ from edgeadapt.wire import (
     unpack_vector,
 )
 from edgeadapt.wire.topics import DeviceTopic, split
+from edgeadapt_cloud.core.codecs import image_fault, raw_size, size_fault
 from edgeadapt_cloud.core.rows import (
     Commit,
     DescriptorsRow,
@@ -58,8 +58,8 @@ MAX_ITEMS = 256
 MAX_MOMENT = 1e12
 # An encoder may expand noise, but never by more than this over the raw pixels.
 HEADROOM_BYTES = 4096
-_PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+# float16 values of an embedding.
+MAX_DESCRIPTOR_BYTES = 2 * 65_536
 
 
 class Rejected(WireError):
@@ -131,23 +131,21 @@ class Ingest:
 
     def _sample(self, origin: Origin, sample: Sample) -> SampleRow:
         spec = self.bundle.manifest.input
-        if (sample.height, sample.width, sample.channels) != (spec.height, spec.width, spec.channels):
-            raise Rejected(
-                "wrong-shape",
-                f"{sample.height}x{sample.width}x{sample.channels} where the bundle takes "
-                f"{spec.height}x{spec.width}x{spec.channels}",
-                origin,
-            )
-        raw_bytes = spec.height * spec.width * spec.channels
-        if not sample.data or len(sample.data) > 2 * raw_bytes + HEADROOM_BYTES:
+        fault = size_fault(sample, spec)
+        if fault:
+            raise Rejected("wrong-shape", fault, origin)
+        raw_bytes = raw_size(spec)
+        if bool(sample.data) == (sample.codec == "none") or len(sample.data) > 2 * raw_bytes + HEADROOM_BYTES:
             raise Rejected("wrong-size", f"{len(sample.data)} bytes of {sample.codec}", origin)
+        if not 0.0 <= sample.chance <= 1.0 or len(sample.descriptor) > MAX_DESCRIPTOR_BYTES:
+            raise Rejected("out-of-range", f"chance {sample.chance}, {len(sample.descriptor)} bytes", origin)
         if sha256_hex(sample.data) != sample.sha256:
             raise Rejected("wrong-digest", "the data does not have the digest in the message", origin)
         if not 0 <= sample.predicted < len(self.bundle.manifest.classes):
             raise Rejected("out-of-range", f"predicted class {sample.predicted}", origin)
         if not 0 <= sample.entropy <= self._max_entropy:
             raise Rejected("out-of-range", f"entropy {sample.entropy}", origin)
-        fault = _image_fault(sample.codec, sample.data, sample.height, sample.width, sample.channels)
+        fault = image_fault(sample, spec)
         if fault:
             raise Rejected("bad-image", fault, origin)
         return SampleRow(
@@ -161,6 +159,7 @@ class Ingest:
             sample.predicted,
             sample.generation,
             sample.captured_s,
+            sample.chance,
         )
 
     def _descriptors(self, origin: Origin, message: Descriptors) -> DescriptorsRow:
@@ -213,26 +212,3 @@ def _check_bounds(message: Message, origin: Origin | None) -> None:
             raise Rejected("out-of-range", f"{name} is {value}", origin)
         if isinstance(value, str) and name not in ("reason", "detail") and len(value) > MAX_NAME:
             raise Rejected("out-of-range", f"{name} has {len(value)} characters", origin)
-
-
-def _image_fault(codec: str, data: bytes, height: int, width: int, channels: int) -> str:
-    """What is wrong with an image's header, or ""."""
-    if codec == "raw":
-        right = height * width * channels
-        return "" if len(data) == right else f"{len(data)} raw bytes where {right} belong"
-    if codec == "png":
-        return _png_fault(data, height, width, channels)
-    if not data.startswith(b"\xff\xd8\xff"):
-        return "not a JPEG"
-    return ""
-
-
-def _png_fault(data: bytes, height: int, width: int, channels: int) -> str:
-    if len(data) < 33 or not data.startswith(_PNG_MAGIC) or data[12:16] != b"IHDR":
-        return "not a PNG"
-    found_width, found_height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    if (found_height, found_width) != (height, width):
-        return f"a PNG of {found_height}x{found_width}"
-    if depth != 8 or _PNG_CHANNELS.get(colour) != channels:
-        return f"a PNG of depth {depth} and colour type {colour}"
-    return ""

@@ -39,6 +39,7 @@ class SampleRow:
     predicted: int
     generation: str
     captured_s: float
+    chance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

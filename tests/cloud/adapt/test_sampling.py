@@ -23,6 +23,8 @@ def test_no_share_keeps_nothing() -> None:
 def test_uniform_lane_comes_first_and_newest_first() -> None:
     uniform = torch.tensor([True, False, True, False, False])
     assert uniform_first(uniform, 4).tolist() == [2, 0, 4, 3]
+    exact = torch.tensor([True, True, False, True, False])[: len(uniform)]
+    assert uniform_first(uniform, 4, exact).tolist() == [0, 3, 1], "nothing that was compressed with loss"
 
 
 def test_weights_undo_the_entropy_selection() -> None:

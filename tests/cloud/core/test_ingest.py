@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from contextlib import nullcontext, suppress
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from edgeadapt.digest import sha256_hex
 from edgeadapt.wire import Metric, Outcome, Status, encode, pack_vector
@@ -93,10 +95,46 @@ def test_png_of_another_colour_type_is_refused() -> None:
 
 
 def test_raw_and_jpeg_samples_are_taken() -> None:
-    for codec, data in (("raw", bytes(64)), ("jpeg", b"\xff\xd8\xff\xe0" + bytes(9))):
+    for codec, data in (("raw", bytes(64)), ("jpeg", jpeg(8, 8))):
         row = INGEST.read(*DeviceDouble("cam").sample(codec=codec, data=data, sha256=sha256_hex(data)))
         assert isinstance(row, SampleRow)
         assert row.codec == codec
+
+
+def jpeg(height: int, width: int) -> bytes:
+    """A grey picture."""
+    file = BytesIO()
+    Image.new("L", (width, height), 90).save(file, "JPEG")
+    return file.getvalue()
+
+
+def sent(height: int, width: int, data: bytes, codec: str = "jpeg", **more: Any) -> Any:
+    """What becomes of a sample of these sizes."""
+    sample = DeviceDouble("cam").sample(
+        codec=codec, data=data, sha256=sha256_hex(data), height=height, width=width, **more
+    )
+    return INGEST.read(*sample)
+
+
+def test_pictures_may_be_smaller_in_proportion_and_say_so_and_never_larger() -> None:
+    assert isinstance(sent(4, 4, jpeg(4, 4)), SampleRow)
+    assert isinstance(sent(8, 8, b"", "none", descriptor=bytes(8)), SampleRow)
+    for height, width, data, reason in (
+        (4, 4, jpeg(8, 8), "bad-image"),
+        (8, 8, jpeg(4, 4), "bad-image"),
+        (16, 16, jpeg(16, 16), "wrong-shape"),
+        (2, 8, jpeg(2, 8), "wrong-shape"),
+        (0, 0, jpeg(1, 1), "wrong-shape"),
+        (8, 8, jpeg(8, 8)[:40], "bad-image"),
+    ):
+        with pytest.raises(Rejected) as refused:
+            sent(height, width, data)
+        assert refused.value.reason == reason
+    for codec, data, more in (("none", b"x", {"descriptor": bytes(8)}), ("none", b"", {}), ("jpeg", b"", {})):
+        with pytest.raises(Rejected):
+            sent(8, 8, data, codec, **more)
+    with pytest.raises(Rejected, match="chance"):
+        sent(8, 8, jpeg(8, 8), chance=1.5)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt_cloud.core.jobs.job import ImageArray
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.io.blobs import FolderBlobs
-from edgeadapt_cloud.io.images import decode_image
+from edgeadapt_cloud.io.images import decode_image, is_lossless
 from edgeadapt_cloud.io.lock import LOCK_NAME, StateLock, is_held
 from tests.cloud.fleet import png
 
@@ -137,6 +137,22 @@ def test_images_of_every_codec_are_decoded() -> None:
     lossy = decode_image(encoded(np.full((8, 8), 90, np.uint8), "JPEG"), InputSpec((1, 8, 8)))
     assert lossy is not None
     assert np.abs(lossy.astype(int) - 90).max() <= 2
+
+
+def test_smaller_pictures_come_back_at_the_models_size_and_count_as_lossy() -> None:
+    spec = InputSpec((3, 8, 12))
+    small = encoded(np.full((4, 6, 3), 120, np.uint8), "PNG")
+    decoded = decode_image(small, spec)
+    assert decoded is not None
+    assert decoded.shape == (8, 12, 3)
+    assert (decoded == 120).all()
+    whole = np.full((8, 12, 3), 7, np.uint8)
+    assert not is_lossless(small, spec)
+    assert not is_lossless(encoded(whole, "JPEG"), spec)
+    assert is_lossless(encoded(whole, "PNG"), spec)
+    assert is_lossless(whole.tobytes(), spec)
+    assert decode_image(encoded(np.zeros((2, 6, 3), np.uint8), "PNG"), spec) is None, "other proportions"
+    assert decode_image(bytes(96 * 4), InputSpec((96,), kind="array")) is None
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ class JobRequest:
         state: what the strategy handed back from this cohort's last finished job, whatever its gate said
             (a job that could not run is not finished); b"" at first, and when that was another strategy.
         serving: slot name to the float32 values now served to the cohort; empty means the base bundle.
+        lossy: places in `sample_ids` of samples whose pixels are not as the device saw them (JPEG, made
+            smaller): good for labels, never for statistics.
     """
 
     cohort: str
@@ -51,6 +53,7 @@ class JobRequest:
     serial: int
     state: bytes
     serving: Mapping[str, FloatArray]
+    lossy: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
