@@ -8,7 +8,7 @@ OUT    ?= out
 # The demo and the benchmarks run several processes on few cores: one thread each is fastest.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test check format bench wheel arm clean
+.PHONY: help setup demo test check format bench fuzz wheel arm clean
 help:
 	@echo "make setup   create $(VENV) with everything in it"
 	@echo "make demo    the whole loop on real images, with a live view and $(OUT)/demo/report.html"
@@ -17,6 +17,7 @@ help:
 	@echo "make format  write the formatting that check asks for"
 	@echo "make bench   the longer studies (docs/results)"
 	@echo "make arm     the device on emulated ARM boards, against this machine (some minutes the first time)"
+	@echo "make fuzz    every decoder of foreign bytes for SECONDS each (default 60)"
 	@echo "make wheel   a device's installation in an empty environment: no torch, under 250 MB, running"
 	@echo "make clean   remove the environment and every output"
 
@@ -58,6 +59,15 @@ bench: $(STAMP)
 	$(BIN)/edgeadapt bench loop --out docs/results
 	$(BIN)/edgeadapt bench int8 --out docs/results
 	$(BIN)/edgeadapt bench device --out docs/results
+
+# The fuzzer is no part of the environment: it is there for the few Pythons that it has wheels for.
+SECONDS ?= 60
+TARGETS ?= wire restamp topic envelope signed tensors calibration manifest ingest image descriptor vector
+fuzz: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	for target in $(TARGETS); do \
+		$(BIN)/python -m tests.fuzz.harness $$target -max_total_time=$(SECONDS) -max_len=4096 -rss_limit_mb=2048 || exit 1; \
+	done
 
 wheel: $(STAMP)
 	PYTHON=$(BIN)/python bash scripts/check-wheel.sh $(OUT)/wheel

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from edgeadapt.bundle.materialise import SlotValues
 from edgeadapt.clock import Instant
-from edgeadapt.errors import TransportError
+from edgeadapt.errors import TransportError, WireError
 from edgeadapt.wire import (
     MAX_MESSAGE_BYTES,
     NO_PROPERTIES,
@@ -253,7 +253,12 @@ class Performer:
         if not self._leaving.door.open and not self._may_leave(effect.sequence, kind, payload):
             return
         if self._core.protocol != PROTOCOL_VERSION:
-            payload = restamp(payload, self._core.protocol)
+            try:
+                payload = restamp(payload, self._core.protocol)
+            except WireError:
+                self._outbox.forget((effect.sequence,))
+                self._events.append(ev.Dropped((effect.sequence,), "the disk has damaged it"))
+                return
         properties = MessageProperties(expiry_s=effect.expiry_s) if effect.expiry_s else NO_PROPERTIES
         topic = topics.up(self._fleet, self._device, kind)
         self._link.publish(topic, payload, qos=1, retain=False, properties=properties)

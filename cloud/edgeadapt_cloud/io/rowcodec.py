@@ -41,7 +41,9 @@ def decode_row(data: bytes, kind: type[T]) -> T:
     """Parse a row; raises ConfigError when the database holds something else."""
     try:
         return msgspec.msgpack.decode(data, type=kind, dec_hook=_decode_array)
-    except (msgspec.DecodeError, WireError, KeyError, TypeError, ValueError) as error:
+    except (
+        msgspec.DecodeError, WireError, KeyError, TypeError, ValueError, NotImplementedError, RecursionError
+    ) as error:  # fmt: skip
         raise ConfigError(f"the database holds a {kind.__name__} that cannot be read: {error}") from error
 
 

@@ -102,3 +102,8 @@ def test_an_end_is_a_stop_unless_an_error_made_it() -> None:
         msgspec.structs.replace(over, failure="model.onnx is gone"), runs=False, silent_s=0.0
     )
     assert broken == Health("failed", ("the device does not run: model.onnx is gone",))
+
+
+def test_a_cloud_of_other_versions_is_a_reason_for_people_and_the_doctor() -> None:
+    said = "the cloud speaks protocol 2 to 3, this device 1: update the device"
+    assert judged(connected=True, protocol_trouble=said) == ("degraded", (said,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgeadapt.bundle import Bundle
@@ -152,3 +153,18 @@ def test_a_greeting_is_of_version_one_for_ever() -> None:
         assert isinstance(message, Message)
         assert message.protocol == 1
     assert issubclass(Metric, Message)
+
+
+def test_a_row_that_cannot_be_written_in_the_agreed_version_is_dropped_and_said(tiny: Bundle) -> None:
+    device = Rig(tiny, speaks=(1, 2))
+    device.sync()
+    hear(device, (2, 2))
+    device.device.disconnected(device.now)
+    report(device, 1)
+    row = device.outbox.pending()[-1]
+    kept = device.outbox._rows
+    kept[row.sequence] = replace(kept[row.sequence], payload=b"\xc1")
+    device.device.connected(device.now)
+    assert "SignatureReport" not in {type(m).__name__ for m in sent(device)}
+    assert "1 messages were dropped: the disk has damaged it" in device.device.log
+    assert not device.outbox.pending()
