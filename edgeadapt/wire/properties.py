@@ -9,6 +9,8 @@ import msgspec
 
 #: Longer correlation data is not echoed: it is anybody's, and would be sent at the device's cost.
 MAX_CORRELATION_BYTES = 64
+#: MQTT's seconds have 32 bits.
+LONGEST_EXPIRY_S = 0xFFFFFFFF
 
 
 class MessageProperties(msgspec.Struct, frozen=True, kw_only=True):

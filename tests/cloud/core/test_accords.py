@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeadapt.wire import AnyMessage, Reply, ServerStatus, Status, Versions, decode, encode
+from edgeadapt.wire import (
+    AnyMessage,
+    DescriptorItem,
+    Descriptors,
+    Reply,
+    ServerStatus,
+    Status,
+    Versions,
+    decode,
+    encode,
+)
 from edgeadapt.wire.topics import cloud_status, up
+from edgeadapt_cloud.core.effects import CommitMessage, Publish
+from edgeadapt_cloud.core.events import Committed, MessageArrived
 from edgeadapt_cloud.io.report import read_report
 from edgeadapt_cloud.local import LocalCloud
 from tests.cloud.fleet import BUNDLE, FLEET, KEY, DeviceDouble, FixedAdapter, at, config, local
@@ -103,6 +115,22 @@ def test_a_message_in_a_version_that_is_not_spoken_is_set_aside() -> None:
     newer = cloud((1, 2))
     newer.deliver(*device.sample(protocol=2), at(1))
     assert newer.core.counters["fresh.SampleRow"] == 1
+
+
+def test_an_answer_about_samples_expires_with_the_place_that_it_gives() -> None:
+    service, device = local(), DeviceDouble("d")
+    item = DescriptorItem(
+        sample=5, lane="ask", verdict="unknown", predicted=1, entropy=0.5, p_value=0.1, size_bytes=900,
+        members=1, vector=bytes(range(64)),
+    )  # fmt: skip
+    message = Descriptors(
+        outbox="box", sequence=9, bundle=BUNDLE.digest, segment=1, generation="base", items=(item,)
+    )
+    event = MessageArrived(up(FLEET, device.name, "descriptor"), encode(message))
+    (commit,) = [e for e in service.core.handle(event, at(1)) if isinstance(e, CommitMessage)]
+    effects = service.core.handle(Committed(commit.row, fresh=True, arrival=1), at(1))
+    (want,) = [e for e in effects if isinstance(e, Publish) and e.topic.endswith("/want")]
+    assert want.properties.expiry_s == service.core.config.wants.patience_s
 
 
 def test_a_reply_is_heard_and_stored_nowhere() -> None:

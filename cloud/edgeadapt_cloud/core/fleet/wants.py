@@ -13,6 +13,7 @@ however often it is asked. Memory is bounded: beyond `kept` things, those not to
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,8 @@ import numpy as np
 from edgeadapt.clock import Instant
 from edgeadapt.descriptor import SIZE, unit, unpack
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import DescriptorItem, Want, encode
+from edgeadapt.wire import DescriptorItem, MessageProperties, Want, encode
+from edgeadapt.wire.properties import LONGEST_EXPIRY_S
 from edgeadapt.wire.topics import down
 from edgeadapt_cloud.config import WantsConfig
 from edgeadapt_cloud.core.effects import Effect, ForgetWants, Publish, Save
@@ -248,4 +250,6 @@ class Wants:
         if not wanted and not declined:
             return []
         want = Want(outbox=outbox, wanted=tuple(wanted), declined=tuple(declined))
-        return [Publish(down(self._fleet, device, "want"), encode(want), retain=False)]
+        # Once its place is another device's, the answer is of no use; a device that missed it asks again.
+        expiry = MessageProperties(expiry_s=min(math.ceil(self._config.patience_s), LONGEST_EXPIRY_S))
+        return [Publish(down(self._fleet, device, "want"), encode(want), retain=False, properties=expiry)]
