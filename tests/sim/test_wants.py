@@ -144,7 +144,7 @@ def thing(bundle: Bundle, seed: int, noise: float = 0.0) -> FloatArray:
     centre, size = bundle.calibration.prototypes.mean(axis=0), bundle.calibration.prototypes.shape[1]
     direction = rng.normal(size=size)
     other = np.random.default_rng(seed + 100).normal(size=size) * noise
-    return (centre + direction + other).astype(np.float32)
+    return np.asarray(centre + direction + other, dtype=np.float32)
 
 
 def test_three_devices_see_one_thing_and_one_picture_crosses_the_wire(tmp_path: Path, bundle: Bundle) -> None:

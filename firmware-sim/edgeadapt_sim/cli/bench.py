@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from edgeadapt_sim.cli.alarm import alarm
 from edgeadapt_sim.cli.ood import ood
+from edgeadapt_sim.cli.outbox import outbox
 from edgeadapt_sim.cli.progress import watched
 from edgeadapt_sim.cli.uplink import uplink
 
@@ -35,12 +36,14 @@ def group() -> None:
     edgeadapt bench alarm                          whether the drift alarm keeps its level
     edgeadapt bench ood --quick --out out/bench    who tells unknown from known, a first look
     edgeadapt bench ood                            every scorer, before and after adaptation
+    edgeadapt bench outbox                         what the outbox costs, and what chaos loses
     edgeadapt bench uplink --quick --out out/bench accuracy against bytes sent, a first look
     """
 
 
 group.add_command(alarm)
 group.add_command(ood)
+group.add_command(outbox)
 group.add_command(uplink)
 
 

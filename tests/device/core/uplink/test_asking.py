@@ -45,7 +45,7 @@ def ask(device: Rig, count: int = 1, *, seed: int = 0, segment: int = 0) -> None
             price_bytes=100_000,
             verdict="unknown",
             p_value=0.01,
-            descriptor=rng.normal(size=size).astype(np.float32),
+            descriptor=np.asarray(rng.normal(size=size), dtype=np.float32),
             hold=True,
             members=5,
         )
