@@ -199,3 +199,17 @@ def test_a_device_that_never_ran_has_no_outbox(state: Path) -> None:
 def test_an_empty_one_says_so(state: Path) -> None:
     run(state, "purge", "--all", "--yes")
     assert "nothing waits" in run(state, "list").output
+
+
+def test_a_running_device_drops_what_is_too_old_unsent_and_says_so(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    toml = state.parent / "device.toml"
+    toml.write_text(toml.read_text().replace("retention_hours = 1000", "retention_hours = 24"))
+    with caplog.at_level("INFO"), running(state):
+        deadline_s = time.monotonic() + 30.0
+        while 1 in left(state):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+    assert {2, 3, 4, 5} <= set(left(state))
+    assert "1 messages were dropped: older than 24 h, undelivered" in caplog.text
