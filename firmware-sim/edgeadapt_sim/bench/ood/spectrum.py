@@ -21,8 +21,8 @@ from edgeadapt_sim.bench.ood.plan import ALPHAS, Spectrum
 GROUPS = ("known", "near", "far")
 SCORES = "scores"
 _MOST = 3
-_COMBINED = ("base", "known")
-"""Knots by which combinations are looked at; one number says as much for the others."""
+_COMBINED = {"base": "base", "patched": "known"}
+"""States in which combinations are looked at, and by which knots: there are hundreds of them."""
 
 
 @dataclass(slots=True)
@@ -45,13 +45,13 @@ class Pool:
         joined = {key: [np.concatenate(held[g]) for g in GROUPS] for key, held in self.values.items()}
         for (kind, scorer), groups in joined.items():
             yield self._figures(kind, scorer, groups)
-        for kind in _COMBINED:
-            there = [name for name in combined if (kind, name) in joined]
-            for count in range(2, _MOST + 1):
-                for names in itertools.combinations(there, count):
-                    parts = [joined[kind, name] for name in names]
-                    groups = [conformal.cauchy([part[g] for part in parts]) for g in range(len(GROUPS))]
-                    yield self._figures(kind, "+".join(names), groups)
+        kind = _COMBINED.get(self.state, "")
+        there = [name for name in combined if (kind, name) in joined]
+        for count in range(2, _MOST + 1):
+            for names in itertools.combinations(there, count):
+                parts = [joined[kind, name] for name in names]
+                groups = [conformal.cauchy([part[g] for part in parts]) for g in range(len(GROUPS))]
+                yield self._figures(kind, "+".join(names), groups)
 
     def _figures(self, kind: str, name: str, groups: Sequence[FloatArray]) -> Spectrum:
         known, near, far = groups
