@@ -62,6 +62,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         trial: the patch that is built for trial or on trial, in words; "" for none.
         evidence: what was seen of the patch on trial so far, a line for each check.
         drift: the domain's distance from the source, in source standard deviations.
+        drift_p_value: of "these are the source's frames", since the segment began, whenever one looks.
         verdicts: frames by verdict.
         window: the verdict about the last window of frames, in words; "" before the first.
         suspects: frames that wait until the model has adapted, to be scored again.
@@ -130,6 +131,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     trial: str = ""
     evidence: tuple[TrialCheck, ...] = ()
     drift: float = 0.0
+    drift_p_value: float = 1.0
     verdicts: VerdictCounts = VerdictCounts()
     window: str = ""
     suspects: int = 0

@@ -108,13 +108,18 @@ def _broker(found: DeviceStatus, runs: bool) -> str:
     )
 
 
+def _segment(found: DeviceStatus) -> str:
+    alarm = f"p {found.drift_p_value:.2g} for the source's domain"
+    return f"{found.segment}, drift {found.drift:.2f} source deviations ({alarm})"
+
+
 def _rows(found: DeviceStatus, runs: bool) -> list[tuple[str, str]]:
     rows = [
         ("broker", _broker(found, runs)),
         ("engine", _engine(found)),
         ("source", _source(found)),
         ("frames", f"{found.frames} ({found.frames_per_second:.0f}/s, {found.latency_ms:.2f} ms each)"),
-        ("segment", f"{found.segment}, drift {found.drift:.2f} source deviations"),
+        ("segment", _segment(found)),
         ("generation", _generation(found)),
         (
             "swaps",

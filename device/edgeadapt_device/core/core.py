@@ -383,6 +383,7 @@ class DeviceCore:
             trial=adaptation.patches.trial.state.value,
             evidence=adaptation.patches.trial.evidence.lines if adaptation.patches.trial.watched else (),
             drift=adaptation.tracker.drift,
+            drift_p_value=adaptation.tracker.alarm.p_value,
             outbox_rows=len(self._uploads.delivery),
             bytes_up=self._uploads.budget.ledger.up_bytes,
             bytes_down=self._uploads.budget.ledger.down_bytes,

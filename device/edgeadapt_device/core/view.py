@@ -35,6 +35,7 @@ class CoreView:
     trial: str
     evidence: tuple[TrialCheck, ...]
     drift: float
+    drift_p_value: float
     outbox_rows: int
     bytes_up: int
     bytes_down: int

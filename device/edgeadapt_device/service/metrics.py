@@ -96,6 +96,7 @@ def _gauges(status: DeviceStatus) -> tuple[Metric, ...]:
         ("latency_seconds", "What the model takes for a frame, smoothed.", status.latency_ms / 1000.0),
         ("frame_age_seconds", "Time since the last frame was scored.", status.frame_age_s),
         ("drift", "Distance of the domain from the source, in source deviations.", status.drift),
+        ("drift_p_value", "Anytime p-value of the source's domain.", status.drift_p_value),
         ("segment", "Number of the running stretch of one domain.", status.segment),
         ("suspects", "Strange frames that wait until the model has adapted.", status.suspects),
         ("strange_kinds", "Kinds of strange things in quarantine.", status.clusters),

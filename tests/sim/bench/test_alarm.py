@@ -69,7 +69,7 @@ def test_a_drift_is_seen_by_the_alarm_and_by_the_device(material: Material) -> N
     assert row.apart > 3.0 * float(material.bundle.calibration.drift_tolerance[0])
     assert row.lost == pytest.approx(material.clean.accuracy - row.accuracy, abs=1e-3)
     same = drift_row(
-        replace(PLAN, device_clean=0),
+        replace(PLAN, device_severities=()),
         Material("tiny/net", material.bundle, material.clean, {("dark", 5): material.clean}),
         "dark",
         5,

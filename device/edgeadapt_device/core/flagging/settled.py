@@ -60,9 +60,9 @@ class Settled:
 
     @property
     def drifted(self) -> bool:
-        """True when probed frames say that this is not the source's domain."""
-        frames = self._adaptation.tracker.frames
-        return frames >= _ENOUGH_FRAMES and self._adaptation.home.nearness <= 1.0
+        """True when probed frames say that this is not the source's domain: the alarm, or the last."""
+        tracker, home = self._adaptation.tracker, self._adaptation.home
+        return tracker.alarm.alarm or (tracker.frames >= _ENOUGH_FRAMES and home.nearness <= 1.0)
 
 
 def _overwhelmed(window: WindowVerdict | None) -> bool:

@@ -29,7 +29,8 @@ class AlarmPlan(msgspec.Struct, frozen=True):
         repeats: streams for each corruption and severity.
         clean_frames: probed before the corruption begins.
         frames: images of each corruption.
-        device_clean: frames that a device sees before it, with default settings; 0 runs no device.
+        device_severities: at which a whole device meets the corruption, too.
+        device_clean: frames that it sees before, with default settings.
         device_frames: and after.
     """
 
@@ -37,12 +38,13 @@ class AlarmPlan(msgspec.Struct, frozen=True):
     corruptions: tuple[str, ...] = CORRUPTIONS
     severities: tuple[int, ...] = (1, 3, 5)
     streams: int = 100
-    stream_frames: int = 2000
-    repeats: int = 5
+    stream_frames: int = 1000
+    repeats: int = 3
     clean_frames: int = 300
-    frames: int = 600
-    device_clean: int = 600
-    device_frames: int = 1200
+    frames: int = 400
+    device_severities: tuple[int, ...] = (5,)
+    device_clean: int = 300
+    device_frames: int = 400
 
 
 QUICK = AlarmPlan(
@@ -53,7 +55,7 @@ QUICK = AlarmPlan(
     stream_frames=600,
     repeats=2,
     frames=200,
-    device_frames=400,
+    device_frames=200,
 )
 
 

@@ -134,7 +134,7 @@ def drift_row(plan: AlarmPlan, material: Material, corruption: str, severity: in
         apart=round(apart(material, domain), 3),
         alarm=summed(delays[0]),
         distance=summed(delays[1]),
-        device=device_delay(plan, material, domain),
+        device=device_delay(plan, material, domain) if severity in plan.device_severities else None,
     )
 
 
@@ -179,8 +179,6 @@ def apart(material: Material, domain: Probed) -> float:
 
 def device_delay(plan: AlarmPlan, material: Material, domain: Probed) -> int | None:
     """Frames of the domain until a device with default settings begins a segment after clean frames."""
-    if not plan.device_clean:
-        return None
     config = DeviceConfig(device=DeviceSection(name="bench"), mqtt=MqttSection(enabled=False))
     config = msgspec.structs.replace(
         config, engine=msgspec.structs.replace(config.engine, precision="float32")
