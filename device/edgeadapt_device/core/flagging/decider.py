@@ -66,6 +66,7 @@ class Decider:
         self.names: tuple[str, ...] = tuple(n for n in able if not config.scorers or n in config.scorers)
         rows = [suite.names.index(name) for name in self.names]
         self._scorers = tuple(suite.scorers[row] for row in rows)
+        self._embedded = any("embedding" in suite.needs[row] for row in rows)
         self._base = self._lists(tuple(suite.base.lists[row] for row in rows))
         self._ready: OrderedDict[str, Lists] = OrderedDict()
 
@@ -83,7 +84,7 @@ class Decider:
 
         Args:
             logits: [K].
-            embedding: [D], or None.
+            embedding: [D]; None where an engine gives none, and then scorers that need it leave the entropy.
             entropy: of the prediction, in nats.
             adapted: the model has adapted to the domain.
             knots: of what scored the frame, as `knots` gives them.
@@ -92,7 +93,7 @@ class Decider:
         # One operation: a sum of float32 in double precision is finite when, and only when, all are.
         if not math.isfinite(np.add.reduce(logits, dtype=np.float64)):
             return Decision("unreliable", 0.0, reason="the outputs are not finite", window=window)
-        if not self._scorers:
+        if not self._scorers or (embedding is None and self._embedded):
             if self._low < entropy < self._high:
                 return Decision("informative", adapted=adapted, reason=_UNSURE, window=window)
             return Decision("familiar", adapted=adapted, window=window)
