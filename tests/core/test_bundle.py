@@ -198,7 +198,8 @@ def test_parts_that_do_not_fit_are_named(path: str, value: Any, words: str) -> N
     ],
 )
 def test_calibration_that_does_not_fit_is_named(field: str, value: npt.NDArray[Any], words: str) -> None:
-    odd = replace(bundles.calibration(), **{field: value.astype(np.float32)}).encode()
+    changed: dict[str, Any] = {field: value.astype(np.float32)}
+    odd = replace(bundles.calibration(), **changed).encode()
     with pytest.raises(BundleError, match=re.escape(words)):
         Bundle.from_files(exchanged(CALIBRATION_NAME, odd))
 
