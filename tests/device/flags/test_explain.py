@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from edgeadapt.bundle import Bundle
 from edgeadapt.wire import Descriptors, Sample, Want
+from edgeadapt_device.agent import Agent
 from edgeadapt_device.cli import group
 from edgeadapt_device.config import DeliverySection, FlaggingSection
 from edgeadapt_device.core.events import Image
@@ -139,3 +141,22 @@ def test_a_suspect_that_was_the_domain_is_told_so(tiny: Bundle, tmp_path: Path) 
     found = [text(story) for story in stories(read_flags(tmp_path))]
     assert flagging.covariate > 0
     assert any("SHIFTED" in story and "so it was the domain" in story for story in found)
+
+
+def test_an_agent_keeps_the_journal_in_its_state_folder_whether_it_runs_or_not(
+    tiny: Bundle, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (40, 28, 28, 1)).astype(np.uint8)
+    with Agent(tiny, device={"state_dir": str(tmp_path), "name": "agent"}) as agent:
+        agent.infer(rig.frames(200))
+        verdicts = agent.infer(noise).verdicts
+        agent.infer(rig.frames(200, seed=3))
+        status = agent.status()
+    shown = explain(tmp_path, "--last", "200")
+
+    assert {"shifted", "unknown"} & set(verdicts)
+    assert sum(msgspec.structs.astuple(status.verdicts)) == status.frames == 440
+    assert status.window.split(":")[0] in ("familiar", "informative", "shifted", "unknown")
+    assert shown.exit_code == 0
+    assert "UNKNOWN" in shown.stdout or "SHIFTED" in shown.stdout
+    assert "cost              nothing" in shown.stdout
