@@ -12,7 +12,18 @@ from pathlib import Path
 from edgeadapt.bundle import Bundle
 from edgeadapt.errors import EdgeAdaptError
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.doctor import broker, certificates, clock, disk, model, process, runtime, source, trust
+from edgeadapt_device.doctor import (
+    broker,
+    certificates,
+    clock,
+    disk,
+    model,
+    process,
+    runtime,
+    source,
+    trust,
+    uplink,
+)
 from edgeadapt_device.doctor.finding import Finding, failed
 from edgeadapt_device.io.lock import is_locked
 
@@ -30,6 +41,7 @@ def examine(config: DeviceConfig) -> Iterator[Finding]:
     yield from _safely("bundle", partial(model.read, config, read))
     for bundle in read:
         yield from _safely("model", partial(model.look, bundle, config.engine))
+        yield from _safely("uplink", partial(uplink.look, config, bundle))
         yield from _safely("source", partial(source.look, config, bundle, runs=runs))
     yield from _safely("disk", partial(disk.look, config))
     yield from _safely("clock", partial(clock.look, config))
