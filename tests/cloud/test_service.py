@@ -16,8 +16,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeadapt.errors import ConfigError, WireError
 from edgeadapt.patch import Patch, open_envelope
-from edgeadapt.wire import Ack, Assign, decode
-from edgeadapt.wire.topics import DeviceTopic, split
+from edgeadapt.wire import Ack, Assign, ServerStatus, decode
+from edgeadapt.wire.topics import DeviceTopic, cloud_status, split
 from edgeadapt_cloud.config import AnnounceSection, CloudConfig, MqttSection
 from edgeadapt_cloud.core.jobs.job import AdapterPort
 from edgeadapt_cloud.io.report import order_rollback, read_report
@@ -145,6 +145,31 @@ def test_from_samples_to_a_stable_patch_and_back_by_order(broker: Broker, tmp_pa
     assert [patch.stage for patch in report.patches] == ["halted", "stable"]
     assert report.patches[0].outcomes == {"confirmed": 1}
     assert report.cohorts[0].samples == 8
+
+
+def test_a_service_is_born_with_an_epoch_that_rises_and_says_goodbye(broker: Broker, tmp_path: Path) -> None:
+    heard: queue.Queue[ServerStatus] = queue.Queue()
+
+    def on_message(client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
+        status = decode(bytes(message.payload), ServerStatus)
+        assert isinstance(status, ServerStatus)
+        heard.put(status)
+
+    made = settings(broker.port, "cloud-born")
+    made = msgspec.structs.replace(made, cloud=msgspec.structs.replace(made.cloud, fleet="born"))
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="watcher", protocol=paho.MQTTv5)
+    client.on_message = on_message
+    client.connect("127.0.0.1", broker.port)
+    client.subscribe(cloud_status("born"), qos=1)
+    client.loop_start()
+    for epoch in (1, 2):
+        with running(tmp_path, made, FixedAdapter()):
+            birth = heard.get(timeout=PATIENCE_S)
+            assert (birth.epoch, birth.online, birth.speaks) == (epoch, True, (1, 1))
+        death = heard.get(timeout=PATIENCE_S)
+        assert (death.epoch, death.online) == (epoch, False)
+    client.disconnect()
+    client.loop_stop()
 
 
 def test_messages_sent_while_it_was_away_are_taken_in_later(broker: Broker, tmp_path: Path) -> None:
