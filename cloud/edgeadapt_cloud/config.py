@@ -89,7 +89,7 @@ class BundleSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CohortConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How devices in the same domain are found. Distances are in source standard deviations."""
+    """How devices in the same domain are found. Distances are in whitened source deviations."""
 
     # A new segment joins the nearest cohort within this distance, else it founds one. To this and the
     # next, the chance distance of two windows is added: sqrt(1/n + 1/m) for n and m frames.
@@ -119,8 +119,9 @@ class JobConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Jobs under way at the same time, over all cohorts. They share one teacher and run one after another:
     # a second one only waits in line with the samples that its cohort had when it became due.
     max_concurrent: int = 1
-    # Cohorts nearer to the source than this (source standard deviations) need no adaptation.
-    min_drift: float = 0.08
+    # Cohorts nearer to the source than this (whitened source deviations) need no adaptation. By chance alone
+    # 200 frames of the source lie 0.07 away.
+    min_drift: float = 0.1
 
 
 class WantsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

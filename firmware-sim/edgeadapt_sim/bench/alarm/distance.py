@@ -2,7 +2,7 @@
 
 Distances are in plain source standard deviations, root mean square, without whitening. The segment's first
 frames are its reference, kept per predicted class; a window whose mean lies further away for some frames
-in a row is a shift. It holds no level: its threshold was set by hand (adr 12).
+in a row is a shift. It holds no level: its threshold was set by hand (adr 13).
 """
 
 from __future__ import annotations
