@@ -20,7 +20,7 @@ from edgeadapt.clock import Instant
 from edgeadapt.patch import TrustedKeys
 from edgeadapt.scoring import softmax_and_entropy
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import SPEAKS, Metric, Status, Versions, encode, topics
+from edgeadapt.wire import SPEAKS, Status, Versions, encode, topics
 from edgeadapt_device.config import DeviceConfig, suppressed_classes
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.adapt.adaptation import Adaptation
@@ -44,7 +44,7 @@ from edgeadapt_device.core.steps import ClockSteps
 from edgeadapt_device.core.uplink.candidate import Candidate
 from edgeadapt_device.core.uplink.rows import PendingRow
 from edgeadapt_device.core.uplink.uploads import Uploads
-from edgeadapt_device.core.view import CoreView, FramePlan
+from edgeadapt_device.core.view import CoreView, FramePlan, metric_of
 
 _LATENCY_SHARE = 0.02
 # Effects that follow a commit.
@@ -310,20 +310,7 @@ class DeviceCore:
 
     def _metric(self, now: Instant) -> list[Effect]:
         """Nothing once the budget is spent: the next one will do."""
-        view = self.view(now)
-        message = Metric(
-            epoch=self.epoch,
-            frames=view.frames,
-            flagged=view.flagged,
-            uploaded=view.uploaded,
-            bytes_up=view.bytes_up,
-            bytes_down=view.bytes_down,
-            budget_left_bytes=view.budget_left_bytes,
-            latency_ms=view.latency_ms,
-            generation=view.generation,
-            verdicts=self.flagging.counts,
-            ledger=tuple(line for line in view.ledger if line.messages),
-        )
+        message = metric_of(self.view(now), self.epoch, self.flagging.counts)
         topic = topics.up(self._config.device.fleet, self._config.device.name, "metric")
         payload = encode(message, self.protocol)
         size_bytes, budget = len(topic) + len(payload), self._uploads.budget

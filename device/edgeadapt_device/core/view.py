@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from edgeadapt.wire import LedgerLine, TrialCheck
+from edgeadapt.wire import LedgerLine, Metric, TrialCheck, VerdictCounts
 
 
 class FramePlan(msgspec.Struct, frozen=True):
@@ -51,3 +51,20 @@ class CoreView:
     latency_ms: float
     output_trouble: str
     protocol_trouble: str
+
+
+def metric_of(view: CoreView, epoch: int, verdicts: VerdictCounts) -> Metric:
+    """The counters as a message; purposes that have cost nothing are left out."""
+    return Metric(
+        epoch=epoch,
+        frames=view.frames,
+        flagged=view.flagged,
+        uploaded=view.uploaded,
+        bytes_up=view.bytes_up,
+        bytes_down=view.bytes_down,
+        budget_left_bytes=view.budget_left_bytes,
+        latency_ms=view.latency_ms,
+        generation=view.generation,
+        verdicts=verdicts,
+        ledger=tuple(line for line in view.ledger if line.messages),
+    )

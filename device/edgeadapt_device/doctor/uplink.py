@@ -33,7 +33,7 @@ def look(config: DeviceConfig, bundle: Bundle) -> Iterator[Finding]:
     if config.mqtt.enabled and 2 * pings > config.budget.bytes_per_hour:
         yield warning(
             "budget",
-            f"budget.bytes_per_hour: {config.budget.bytes_per_hour}, and keeping the connection takes {pings}",
+            f"budget.bytes_per_hour: {config.budget.bytes_per_hour}; keeping the connection takes {pings}",
             "set a larger budget, or a longer mqtt.keepalive_s",
         )
 
