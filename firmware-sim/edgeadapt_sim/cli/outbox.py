@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -50,9 +51,9 @@ def outbox(kills: int, rounds: int, rows: int, cuts: int, seed: int, durability:
     given = {"kills": kills, "rounds": rounds, "rows": rows, "cuts": cuts, "seed": seed}
     plan = msgspec.convert({**given, "durability": durability}, OutboxPlan)
     console = Console()
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     study = watched(console, pieces(plan), lambda on_done: run_study(plan, on_done))
-    write(study, plan, time.monotonic() - began, out)
+    write(study, plan, time.monotonic() - began, (load, os.getloadavg()[0]), out)
     show(study, console)
     files = ", ".join(str(out / f"outbox.{kind}") for kind in ("json", "md", "png"))
     console.print(f"wrote {files}", soft_wrap=True, highlight=False)

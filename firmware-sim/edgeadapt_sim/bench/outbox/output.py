@@ -33,13 +33,14 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """`outbox.json`."""
+    """`outbox.json`; `loads` are the machine's load averages over a minute, before and after."""
 
     date: str
     versions: dict[str, str]
     machine: str
     arguments: OutboxPlan
     seconds: float
+    loads: tuple[float, float]
     study: OutboxStudy
     claims: tuple[Claim, ...]
 
@@ -67,7 +68,9 @@ def claims(study: OutboxStudy) -> tuple[Claim, ...]:
     return tuple(found)
 
 
-def write(study: OutboxStudy, plan: OutboxPlan, seconds: float, out: Path) -> None:
+def write(
+    study: OutboxStudy, plan: OutboxPlan, seconds: float, loads: tuple[float, float], out: Path
+) -> None:
     """Write the files into `out`, made if absent."""
     out.mkdir(parents=True, exist_ok=True)
     document = Document(
@@ -76,6 +79,7 @@ def write(study: OutboxStudy, plan: OutboxPlan, seconds: float, out: Path) -> No
         machine=provenance.machine(),
         arguments=plan,
         seconds=seconds,
+        loads=loads,
         study=study,
         claims=claims(study),
     )
@@ -83,7 +87,8 @@ def write(study: OutboxStudy, plan: OutboxPlan, seconds: float, out: Path) -> No
     console = Console(file=io.StringIO(), record=True, width=110)
     show(study, console)
     command = f"edgeadapt bench outbox --chaos {plan.kills} --rounds {plan.rounds} --cuts {plan.cuts}"
-    heading = f"# Outbox\n\n`{command} --seed {plan.seed}`, {document.date}, {document.machine}.\n"
+    load = f"load {loads[0]:.1f} before and {loads[1]:.1f} after"
+    heading = f"# Outbox\n\n`{command} --seed {plan.seed}`, {document.date}, {document.machine}, {load}.\n"
     text = "\n".join(line.rstrip() for line in console.export_text().splitlines()).strip()
     (out / "outbox.md").write_text(f"{heading}\n```text\n{text}\n```\n")
     _plot(study, out / "outbox.png")

@@ -238,3 +238,26 @@ def test_a_sample_without_an_embedding_is_sent_at_once(tiny: Bundle) -> None:
     vector = asking.vector("ask", np.arange(size, dtype=np.float32), 10_000)
     assert vector is not None
     assert len(vector) == SIZE
+
+
+def test_descriptors_and_the_pictures_that_are_wanted_are_paid_for_when_they_are_sent(tiny: Bundle) -> None:
+    device = Rig(tiny, settings())
+
+    def spent() -> dict[str, int]:
+        lines = device.device.core._uploads.budget.ledger.lines()
+        return {line.purpose: line.bytes_up for line in lines if line.purpose in ("ask", "descriptor")}
+
+    before = device.device.view(device.now).budget_left_bytes
+    ask(device, 3)
+    assert spent() == {"ask": 0, "descriptor": 0}
+    assert device.device.view(device.now).budget_left_bytes == before, "what is held costs nothing yet"
+    device.wait(PAUSE_S + 1.0)
+    (message,) = announced(device)
+    told = spent()
+    assert told["ask"] == 0
+    assert (
+        len(msgspec.msgpack.encode(message)) < told["descriptor"] < len(msgspec.msgpack.encode(message)) + 200
+    )
+    answer(device, wanted=(2,))
+    (sample,) = [m for m in sent(device) if isinstance(m, Sample)]
+    assert len(msgspec.msgpack.encode(sample)) <= spent()["ask"] < len(msgspec.msgpack.encode(sample)) + 200
