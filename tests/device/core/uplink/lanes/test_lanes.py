@@ -35,10 +35,17 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def item(vector: list[float] | FloatArray, predicted: int = 0, verdict: Verdict = "informative") -> Item:
+def item(
+    vector: list[float] | FloatArray,
+    predicted: int = 0,
+    verdict: Verdict = "informative",
+    p_value: float = 1.0,
+) -> Item:
     probabilities = np.full(CLASSES, 0.1, np.float32)
     probabilities[predicted] = 0.7
-    return make_item(np.asarray(vector, np.float32), probabilities, predicted, 0.9, Decision(verdict))
+    return make_item(
+        np.asarray(vector, np.float32), probabilities, predicted, 0.9, Decision(verdict, p_value)
+    )
 
 
 def ones(items: list[Item]) -> FloatArray:
@@ -80,6 +87,17 @@ def test_facility_location_takes_what_stands_for_most_frames_first() -> None:
     assert chosen == [0, 1, 2], "one of each kind, the most frequent first, and no repeats"
     weights = np.asarray([20.0] + [1.0] * 8, np.float32)
     assert items[policy.order(items, weights, 1)[0]].vector.argmax() == 2, "a weight counts as frames do"
+
+
+def test_of_as_many_frames_the_more_usual_ones_are_stood_for_first() -> None:
+    strange, usual = [1.0, 0.0], [0.0, 1.0]
+    items = [item(strange, p_value=0.01), item(strange, p_value=0.02), item(usual, p_value=0.4)]
+    policy = FacilityLocation(CONFIG, CLASSES, rng())
+    assert policy.order(items, ones(items), 3) == [2, 0]
+    alike = [item(strange), item(strange), item(usual)]
+    assert policy.order(alike, ones(alike), 3) == [0, 2], (
+        "with equal p-values, or none, as often as they came"
+    )
 
 
 def test_what_was_sent_is_not_sent_again_until_the_segment_ends() -> None:
