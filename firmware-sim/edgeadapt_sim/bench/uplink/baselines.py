@@ -84,7 +84,7 @@ class KCentre(_Baseline):
 
 
 def register() -> None:
-    """Make the baselines known to the device's registry, once."""
+    """Make the baselines known to the device's registry, once; only a study wants them there."""
     for name, policy in (("uniform", Uniform), ("top-entropy", TopEntropy), ("k-centre", KCentre)):
         if name not in POLICIES:
             POLICIES.add(name, policy)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from edgeadapt.registry import Registry
 from edgeadapt.wire import Lane
-from edgeadapt_sim.bench.uplink import baselines
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,6 @@ class Choice:
 
 POLICIES: Registry[Choice] = Registry("selection policy of the study")
 
-baselines.register()
 # Drawn at random from all frames: that is what the audit lane is, and the cloud may use it as that.
 POLICIES.add("uniform", Choice("uniform", lanes=False, lane="audit"))
 POLICIES.add("entropy-band", Choice("entropy-band", lanes=False))

@@ -23,6 +23,7 @@ from edgeadapt_device.core.uplink.budget import HOUR_S, OVERHEAD_BYTES, Budget
 from edgeadapt_device.core.uplink.candidate import Candidate
 from edgeadapt_device.core.uplink.selection import Selection
 from edgeadapt_device.io.leaving import ROW_BYTES, Encoder, TooDear
+from edgeadapt_sim.bench.uplink import baselines
 from edgeadapt_sim.bench.uplink.policies import Choice
 from edgeadapt_sim.bench.uplink.recording import Offered, device_config
 
@@ -122,6 +123,7 @@ def _configured(choice: Choice, whole_bytes: float, frames: int) -> DeviceConfig
 
     There is no borrowing, so that no policy spends more than another, and no window ends for its length.
     """
+    baselines.register()
     replace = msgspec.structs.replace
     config = device_config(0)
     flagging = replace(config.flagging, policy=choice.policy, window_s=2 * HOUR_S)
