@@ -60,6 +60,7 @@ bench: $(STAMP)
 	$(BIN)/edgeadapt bench int8 --out docs/results
 	$(BIN)/edgeadapt bench device --out docs/results
 	$(BIN)/edgeadapt bench ood --out docs/results
+	$(BIN)/edgeadapt bench alarm --out docs/results
 	$(BIN)/edgeadapt bench uplink --out docs/results
 
 # The fuzzer is no part of the environment: it is there for the few Pythons that it has wheels for.

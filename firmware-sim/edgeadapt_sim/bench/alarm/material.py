@@ -49,12 +49,16 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """One network: its bundle, clean test frames, and domains by (corruption, severity)."""
+    """One network: its bundle, clean test frames, and domains by (corruption, severity).
+
+    `unchanged` is the base model's accuracy on the domains' images before they were corrupted.
+    """
 
     network: str
     bundle: Bundle
     clean: Probed
     domains: Mapping[tuple[str, int], Probed]
+    unchanged: float
 
 
 def probed(bundle: Bundle, images: Images, labels: Labels) -> Probed:
@@ -88,4 +92,5 @@ def gather(plan: AlarmPlan, network: str) -> Material:
         for severity in plan.severities:
             changed = corrupt(images[first], corruption, severity, np.random.default_rng(severity))
             domains[corruption, severity] = probed(bundle, changed, labels[first])
-    return Material(network, bundle, probed(bundle, images[first.stop :], labels[first.stop :]), domains)
+    clean = probed(bundle, images[first.stop :], labels[first.stop :])
+    return Material(network, bundle, clean, domains, probed(bundle, images[first], labels[first]).accuracy)

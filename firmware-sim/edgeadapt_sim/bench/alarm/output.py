@@ -185,7 +185,7 @@ def _dress(panel: Axes, title: str, edge: float) -> None:
     panel.set_xscale("log")
     panel.axvline(edge / 1.25, color=GRID, linewidth=1.0)
     panel.axhline(100 * COSTS, color=GRID, linewidth=1.0)
-    ticks = [float(t) for t in np.array([5, 10, 20, 50, 100, 200, 500]) if t < edge / 1.3]
+    ticks = [float(t) for t in np.array([5, 10, 20, 50, 100, 200]) if t < edge / 1.3]
     panel.set_xticks([*ticks, edge], [*(f"{t:g}" for t in ticks), "not seen"])
     panel.minorticks_off()
     panel.set_xlim(4, edge * 1.25)

@@ -97,7 +97,7 @@ class DriftRow(msgspec.Struct, frozen=True):
 
     Attributes:
         accuracy: of the base model there, 0..1.
-        lost: less than on clean frames.
+        lost: less than on the same images, clean.
         apart: whitened distance of the domain's mean residual from the source.
         alarm: delay in probed frames, every frame being probed.
         distance: the same of the distance rule.

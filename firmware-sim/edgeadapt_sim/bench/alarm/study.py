@@ -130,7 +130,7 @@ def drift_row(plan: AlarmPlan, material: Material, corruption: str, severity: in
         corruption=corruption,
         severity=severity,
         accuracy=round(accuracy, 4),
-        lost=round(clean.accuracy - accuracy, 4),
+        lost=round(material.unchanged - accuracy, 4),
         apart=round(apart(material, domain), 3),
         alarm=summed(delays[0]),
         distance=summed(delays[1]),
