@@ -24,7 +24,8 @@ def alarm(networks: tuple[str, ...], streams: int | None, quick: bool, out: Path
 
     Clean streams come as drawn, sorted by class, and in runs of one class; the share that sounds the alarm is
     held against its level. Fifteen corruptions at severities 1, 3 and 5 begin after clean frames, before the
-    alarm, the distance rule that it took the place of, and a whole device. A quarter of an hour on a busy machine, one thread.
+    alarm, the distance rule that it took the place of, and a whole device. A quarter of an
+    hour on a busy machine, one thread.
     """
     from msgspec.structs import replace
     from rich.console import Console
