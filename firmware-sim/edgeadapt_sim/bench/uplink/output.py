@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import msgspec
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -179,13 +179,17 @@ def _plot(study: Study, path: Path) -> None:
                 places, heights, yerr=spreads, color=colour, label=policy if panel is left else None,
                 marker="o", markersize=4, linewidth=1.6, elinewidth=0.9, capsize=2,
             )  # fmt: skip
-    _dress(left, right, study.references, sorted({100 * curve.share for curve in found}))
+    shares = sorted({curve.share for curve in found})
+    sizes = [float(np.mean([c.sent_bytes for c in found if c.share == share])) for share in shares]
+    _dress(left, right, study.references, [100 * share for share in shares], sizes)
     figure.legend(loc="outside upper center", ncols=5, frameon=False)
     figure.savefig(path, dpi=110, facecolor="white")
     plt.close(figure)
 
 
-def _dress(left: Axes, right: Axes, references: Sequence[Reference], shares: Sequence[float]) -> None:
+def _dress(
+    left: Axes, right: Axes, references: Sequence[Reference], shares: Sequence[float], sizes: Sequence[float]
+) -> None:
     for panel in (left, right):
         panel.set_xscale("log")
         panel.xaxis.set_minor_formatter(NullFormatter())
@@ -201,5 +205,5 @@ def _dress(left: Axes, right: Axes, references: Sequence[Reference], shares: Seq
     left.set_xticks(shares, [f"{share:g}" for share in shares])
     left.set_xlabel("budget, % of what the stream would cost")
     left.set_ylabel("accuracy, %, mean over domains (bars: spread over seeds)")
-    right.xaxis.set_major_formatter(FuncFormatter(lambda size, _: bytes_text(size)))
+    right.set_xticks(sizes, [bytes_text(size) for size in sizes])
     right.set_xlabel("bytes sent by the cohort, overhead included")
