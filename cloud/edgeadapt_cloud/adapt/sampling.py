@@ -1,9 +1,10 @@
 """Which uploads are learned from, which stay unseen, and what an unseen one stands for.
 
-Uploads are not a random sample of a device's frames: most were chosen because the student's entropy lay
-in a band, so a figure averaged over them flatters whatever differs from the student. The uniform lane is
-the only unbiased view. Frames fall into two strata, inside and outside the band; the uniform lane says
-how many lie in each, and within a stratum every upload counts alike (post-stratification).
+Uploads are not a random sample of a device's frames: a device chooses most of them, by the policy
+"entropy-band" only where the student's entropy lies in a band, so a figure averaged over them flatters
+whatever differs from the student. The audit lane (here "uniform") is the only unbiased view. Frames fall into
+two strata, inside and outside the band; the audit lane says how many lie in each, and within a stratum every
+upload counts alike (post-stratification).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import torch
 from torch import Tensor
 
 ENTROPY_BAND = (0.02, 0.4)
-"""The selection band as shares of ln K (EATA, Niu et al., ICML 2022; the devices' default)."""
+"""The selection band as shares of ln K (EATA, Niu et al., ICML 2022)."""
+# More of the devices' own choice outside the band than this, and it was not by the band.
+_BY_BAND = 0.05
 
 
 def newest(mask: Tensor, share: float) -> Tensor:
@@ -62,7 +65,9 @@ def stratum_weights(probabilities: Tensor, uniform: Tensor, unseen: Tensor) -> T
     low, high = (share * math.log(probabilities.shape[1]) for share in ENTROPY_BAND)
     scores = entropy(probabilities)
     inside = (scores > low) & (scores < high)
-    strata = (inside, ~inside & uniform)
+    chosen = ~uniform
+    by_band = float((chosen & ~inside).sum()) <= _BY_BAND * float(chosen.sum())
+    strata = (inside, ~inside & uniform if by_band else ~inside)
     weights = torch.zeros(len(uniform))
     lane = int(uniform.sum())
     for stratum in strata:

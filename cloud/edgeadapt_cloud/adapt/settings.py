@@ -112,7 +112,7 @@ class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_samples: Annotated[int, Meta(ge=16)] = 96
     min_unseen: Count = 48
     # Newest share of each lane that the strategy never sees.
-    unseen_share_adapt: UnseenShare = 0.2
+    unseen_share_adapt: UnseenShare = 0.25
     unseen_share_uniform: UnseenShare = 0.5
     # Largest loss of accuracy (0 to 1) on the labelled source holdout.
     max_source_loss: Share = 0.01

@@ -42,6 +42,18 @@ def test_weights_undo_the_entropy_selection() -> None:
     assert float(gains.mean()) > 0.4  # what an unweighted look would have said
 
 
+def test_a_choice_that_was_not_by_entropy_counts_outside_the_band_as_well() -> None:
+    """Half of the frames lie in the band; of the devices' own choice nine tenths do."""
+    sure, torn = torch.tensor([0.9999, 0.0001]), torch.tensor([0.97, 0.03])
+    inside = torch.tensor([index % 10 != 0 for index in range(300)] + [True, False] * 5)
+    uniform = torch.tensor([False] * 300 + [True] * 10)
+    unseen = torch.ones(310, dtype=torch.bool)
+    weights = stratum_weights(torch.where(inside.unsqueeze(1), torn, sure), uniform, unseen)
+    assert float(weights[inside].sum()) == pytest.approx(0.5)
+    assert float(weights[~inside & ~uniform].sum()) == pytest.approx(0.5 * 30 / 35)
+    assert float(weights[0]) == pytest.approx(0.5 / 35), "the first lies outside, and counts"
+
+
 def test_without_a_uniform_lane_all_count_alike() -> None:
     probabilities = torch.full((6, 2), 0.5)
     unseen = torch.tensor([True] * 4 + [False] * 2)
