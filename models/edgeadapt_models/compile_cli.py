@@ -119,7 +119,7 @@ _RESULT = _all(
         "scorers",
         multiple=True,
         metavar="NAME",
-        help="What tells strange frames from familiar ones; may be given again.  [default: at most three, by "
+        help="What tells strange frames from familiar ones; may be given again.  [default: at most two, by "
         "what the model has]",
     ),
     click.option("--prompt", default="", metavar="FORM", help="full, border:PIXELS, low:SIZE"),

@@ -57,13 +57,14 @@ class ScorerRequest:
 
 
 def default_scorers(classes: int, *, head: bool) -> tuple[str, ...]:
-    """Three scorers at most, which see different things, in kilobytes and tens of microseconds a frame.
+    """Two scorers at most, which see different things, in kilobytes and tens of microseconds a frame.
 
-    With many classes the tensors of two of them would be megabytes; without a linear head two cannot be had.
+    fDBD and ViM see as much without a prototype mixture as with it (docs/adr/0014); without a linear head
+    neither can be had. With many classes the tensors of fDBD and of a mixture would be megabytes.
     """
     if classes > _MANY_CLASSES:
         return ("energy", "vim") if head else ("energy",)
-    return ("fdbd", "prototype-mixture", "vim") if head else ("energy", "prototype-mixture")
+    return ("fdbd", "vim") if head else ("energy", "prototype-mixture")
 
 
 def fit_scorers(

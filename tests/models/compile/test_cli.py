@@ -61,7 +61,7 @@ def test_compile_then_inspect(tmp_path: Path, root: Path) -> None:
     assert "probe graph gives logits, embedding, probe_mean, probe_mean_square" in inspected
     assert bundle.digest in compiled
     assert "p-values from 150 frames: the holdout split, which the model was not trained on" in compiled
-    assert "fdbd, prototype-mixture, vim; " in inspected
+    assert "fdbd, vim; " in inspected
     for text in (compiled, inspected):
         for layer in bundle.manifest.norm_layers:
             assert f" {layer.name} " in text

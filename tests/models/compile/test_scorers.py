@@ -53,9 +53,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Compilation:
     return compiled(tiny_module(0), tmp_path_factory.mktemp("scorers") / "tiny", ScorerRequest())
 
 
-def test_a_bundle_has_three_scorers_that_tell_noise_from_gratings(tiny: Compilation) -> None:
+def test_a_bundle_has_two_scorers_that_tell_noise_from_gratings(tiny: Compilation) -> None:
     suite = Suite.of(tiny.bundle.calibration)
-    assert suite.names == ("fdbd", "prototype-mixture", "vim")
+    assert suite.names == ("fdbd", "vim")
     fresh = outputs_of(tiny.bundle, tiny_images(1000, seed=77)[0])
     share = (suite.combine(suite.p_values(suite.score(fresh))) <= 0.05).mean()
     assert 0.02 < share < 0.09
@@ -63,7 +63,7 @@ def test_a_bundle_has_three_scorers_that_tell_noise_from_gratings(tiny: Compilat
     odd = suite.combine(suite.p_values(suite.score(outputs_of(tiny.bundle, noise))))
     assert (odd <= 0.05).mean() > 0.6
     line = next(note for note in tiny.notes if note.startswith("scorers: "))
-    assert line.startswith("scorers: fdbd, prototype-mixture, vim (")
+    assert line.startswith("scorers: fdbd, vim (")
     assert line.endswith(
         "bytes; linear head: the model's own); p-values from 600 frames: the half of the calibration data "
         "that no scorer was fitted on"
@@ -145,7 +145,7 @@ def test_no_head_is_made_up() -> None:
 
 
 def test_defaults_fit_the_model() -> None:
-    assert default_scorers(10, head=True) == ("fdbd", "prototype-mixture", "vim")
+    assert default_scorers(10, head=True) == ("fdbd", "vim")
     assert default_scorers(10, head=False) == ("energy", "prototype-mixture")
     assert default_scorers(1000, head=True) == ("energy", "vim")
 
