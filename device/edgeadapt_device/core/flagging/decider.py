@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.errors import ConfigError
 from edgeadapt.scoring import Outputs, entropy_bounds
-from edgeadapt.scoring.conformal import LARGEST, LEVELS, p_value
+from edgeadapt.scoring.conformal import LEVELS, cauchy_one, p_value
 from edgeadapt.scoring.suite import Suite
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Verdict
@@ -29,7 +29,6 @@ from edgeadapt_device.core.flagging.decision import Decision, WindowVerdict
 
 # What no single frame of a device has: moments of frames that were not probed, a head of its own.
 _GIVEN = frozenset(("logits", "embedding", "head"))
-_SMALLEST = 1e-15
 _UNSURE = "the prediction is unsure"
 # Patches whose thresholds are kept ready.
 _MOST_READY = 8
@@ -100,7 +99,7 @@ class Decider:
         outputs = Outputs(logits[None], embedding[None] if embedding is not None else None)
         scores = tuple([float(scorer.score(outputs)[0]) for scorer in self._scorers])
         p_values = tuple(map(p_value, scores, knots.knots))
-        p = combined(p_values)
+        p = cauchy_one(p_values)
         verdict, reason = self._verdict(p, entropy, adapted=adapted)
         return Decision(verdict, p, scores, p_values, knots.bounds, adapted, reason, window)
 
@@ -134,11 +133,3 @@ class Decider:
 
     def _lists(self, knots: tuple[list[float], ...]) -> Lists:
         return Lists(knots, tuple(float(np.interp(self._alpha, LEVELS, row)) for row in knots))
-
-
-def combined(p_values: Sequence[float]) -> float:
-    """One p-value, as `conformal.cauchy` combines them, for one frame; 1 of none."""
-    if not p_values:
-        return 1.0
-    total = sum(1.0 / math.tan(math.pi * min(max(p, _SMALLEST), LARGEST)) for p in p_values)
-    return math.atan2(1.0, total / len(p_values)) / math.pi

@@ -10,11 +10,11 @@ import pytest
 from edgeadapt.bundle import Bundle
 from edgeadapt.errors import ConfigError
 from edgeadapt.patch import TrustedKeys, open_envelope, seal
-from edgeadapt.scoring import Outputs, conformal, softmax_and_entropy
+from edgeadapt.scoring import Outputs, softmax_and_entropy
 from edgeadapt.scoring.suite import Suite
 from edgeadapt_device.config import FlaggingSection
 from edgeadapt_device.core.events import Image
-from edgeadapt_device.core.flagging.decider import Decider, combined
+from edgeadapt_device.core.flagging.decider import Decider
 from edgeadapt_device.core.flagging.decision import Decision
 from edgeadapt_device.io.engines import open_engine
 from tests.device import rig
@@ -49,15 +49,6 @@ def test_a_frame_at_a_time_is_judged_as_the_suite_judges_a_batch(tiny: Bundle, d
     assert decider.names
     np.testing.assert_allclose([d.p_values for d in found], p[:, columns], rtol=1e-4)
     np.testing.assert_allclose([d.p_value for d in found], expected, rtol=1e-3)
-
-
-def test_one_p_value_is_combined_as_the_library_combines_many() -> None:
-    rng = np.random.default_rng(0)
-    for p in [*rng.random((50, 3)), (1e-9, 0.5, 1.0), (0.0, 1.0, 1.0)]:
-        row = np.asarray(p, np.float32)
-        expected = float(conformal.cauchy(row[:, None])[0])
-        assert combined(row.tolist()) == pytest.approx(expected, rel=1e-4)
-    assert combined(()) == 1.0
 
 
 def test_known_frames_are_strange_as_often_as_alpha_says_and_noise_mostly(
