@@ -196,13 +196,23 @@ class Machine:
         return self._recorder
 
     def _open_outbox(self) -> SqliteOutbox:
-        return SqliteOutbox(
+        outbox = SqliteOutbox(
             self._state_dir / "outbox.sqlite",
             max_bytes=self.config.delivery.outbox_bytes,
             durability=self.config.delivery.durability,
             retention_s=3600.0 * self.config.delivery.retention_hours,
             report=self._reporter.tell,
         )
+        try:
+            old = outbox.redact(self._leaving.encoder.stamp)
+        except TransportError:
+            outbox.close()
+            raise
+        if old:
+            self._reporter.tell(
+                f"privacy: {len(old)} samples from before blurred, max_side or redactor changed are deleted"
+            )
+        return outbox
 
     def _open_link(self, stack: ExitStack) -> Link:
         if not self.config.mqtt.enabled:
@@ -355,8 +365,7 @@ class Machine:
 
     def stop(self, goes_on: Callable[[], bool]) -> None:
         """Wait a little for acknowledgements of what is still out, then commit what an exit leaves."""
-        self._performer.perform(self.core.flush())
-        self._performer.drain(now())
+        self._performer.flush(now())
         deadline_s = time.monotonic() + (_GOODBYE_S if self.view.connected else 0.0)
         while time.monotonic() < deadline_s and self.view.outbox_rows and goes_on():
             if not self.work(_IDLE_S):

@@ -114,6 +114,14 @@ class Performer:
                 self._recorder.saw(event, effects, now)
             self.perform(effects)
 
+    def flush(self, now: Instant) -> None:
+        """No frame will follow: keep what the core still chooses of those that it holds."""
+        effects = self._core.flush()
+        if self._recorder is not None:
+            self._recorder.saw(ev.Tick(), effects, now)
+        self.perform(effects)
+        self.drain(now)
+
     def put_session(self, token: int, session: Session) -> None:
         """A build ended; the caller tells the core with GenerationReady."""
         self.sessions[token] = session

@@ -18,6 +18,7 @@ from edgeadapt_device.config import DeliverySection, FlaggingSection
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.flags.journal import FlagJournal, read_flags
 from edgeadapt_device.flags.story import stories, text
+from edgeadapt_device.io.outbox.read import read_rows
 from tests.device import rig
 
 
@@ -160,3 +161,19 @@ def test_an_agent_keeps_the_journal_in_its_state_folder_whether_it_runs_or_not(
     assert shown.exit_code == 0
     assert "UNKNOWN" in shown.stdout or "SHIFTED" in shown.stdout
     assert "cost              nothing" in shown.stdout
+
+
+def test_what_is_chosen_when_a_device_stops_is_explained_too(tiny: Bundle, tmp_path: Path) -> None:
+    with Agent(
+        tiny,
+        device={"state_dir": str(tmp_path), "name": "porch"},
+        mqtt={"enabled": True, "host": "127.0.0.1", "port": 9},
+        flagging={"min_drift": 0.0, "window_frames": 4096, "window_s": 3600.0, "audit_chance": 0.0},
+    ) as agent:
+        agent.infer(rig.frames(40))
+    rows = [row for row in read_rows(tmp_path / "outbox.sqlite", 0.0) if row.lane == "adapt"]
+    assert rows, "the window was cut short, and its best were stored"
+    for row in rows:
+        shown = explain(tmp_path, "--sample", str(row.sequence))
+        assert shown.exit_code == 0
+        assert "lane adapt" in shown.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,11 +16,13 @@ from PIL import Image as PillowImage
 from edgeadapt.bundle import Bundle
 from edgeadapt.errors import ConfigError
 from edgeadapt.wire import Descriptors, Sample, SignatureReport, decode, encode
+from edgeadapt_device.agent import Agent
 from edgeadapt_device.config import BudgetSection, FlaggingSection, PrivacySection, suppressed_classes
 from edgeadapt_device.core.effects import StoreSample
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.io.leaving import ROW_BYTES, Encoder, TooDear, Withheld, redact
 from edgeadapt_device.io.outbox import MemoryOutbox
+from edgeadapt_device.io.outbox.read import read_rows
 from edgeadapt_device.io.png import png
 from tests.device import rig
 from tests.device.rig import Rig
@@ -159,6 +162,41 @@ def test_blurred_parts_hold_no_detail_and_the_rest_is_untouched() -> None:
     assert (seen[:32] == image[:32]).all()
     assert (seen[32:, :16] == image[32:, :16]).all()
     assert image[40:50, 20:30].std() > 30, "the device's own frame is as it was"
+
+
+@pytest.mark.parametrize("pixels_wide", [1, 2, 3, 5])
+def test_a_small_blurred_part_shows_none_of_its_pixels(pixels_wide: int) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    end = (32 + pixels_wide) / 64
+    seen = pixels(Encoder(PrivacySection(blurred=((0.5, 0.5, end, end),))).sample(effect(image)))
+    part = seen[32 : 32 + pixels_wide, 32 : 32 + pixels_wide].reshape(-1, 3)
+    assert len(np.unique(part, axis=0)) == 1
+
+
+def test_pictures_from_before_a_part_was_blurred_are_deleted_and_others_stay(
+    tiny: Bundle, tmp_path: Path
+) -> None:
+    blurred = {"blurred": [[0.0, 0.0, 0.5, 0.5]]}
+
+    def runs(privacy: dict[str, object], frames: int) -> list[int]:
+        with Agent(
+            tiny,
+            device={"state_dir": str(tmp_path), "name": "porch"},
+            mqtt={"enabled": True, "host": "127.0.0.1", "port": 9},
+            flagging={"audit_chance": 1.0},
+            privacy=privacy,
+        ) as agent:
+            if frames:
+                agent.infer(rig.frames(frames))
+        rows = read_rows(tmp_path / "outbox.sqlite", 0.0)
+        return [row.sequence for row in rows if row.kind == "sample"]
+
+    before = runs({}, 20)
+    assert before
+    assert not set(before) & set(runs(blurred, 0)), "as they were, they must not leave"
+    kept = runs(blurred, 20)
+    assert kept
+    assert set(kept) <= set(runs(blurred, 0)), "they were stored under these very rules"
 
 
 def test_max_side_makes_pictures_smaller_and_keeps_their_proportions() -> None:

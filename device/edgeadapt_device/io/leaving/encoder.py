@@ -68,6 +68,11 @@ class Encoder:
         self._pictures = privacy.mode == "images"
         self._redaction = Redaction(privacy)
 
+    @property
+    def stamp(self) -> str:
+        """Tells one set of rules about pictures from another; "" when there is none."""
+        return self._redaction.stamp
+
     def sample(self, effect: StoreSample) -> Sample:
         """The sample to store, no larger than `effect.price_bytes` as a row.
 

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 
+from edgeadapt.digest import sha256_hex
 from edgeadapt.errors import ConfigError
 from edgeadapt_device.config import PrivacySection
 from edgeadapt_device.core.events import Image
@@ -23,14 +25,22 @@ GROUP = "edgeadapt.redactors"
 Redactor = Callable[[Image], Image]
 # A blurred part keeps the means of so many cells, across and down: a colour, and no features.
 _CELLS = 2
+# Least length of a side that is cut into cells: of a few pixels each they would show those pixels.
+_CUT_PIXELS = 8
 
 
 class Redaction:
-    """What the configuration wants done to a picture."""
+    """What the configuration wants done to a picture.
+
+    Attributes:
+        stamp: tells one set of rules from another; "" when there is none.
+    """
 
     def __init__(self, privacy: PrivacySection) -> None:
         """Raises ConfigError when the redactor is not installed or cannot be loaded."""
         self._blurred, self._max_side = privacy.blurred, privacy.max_side
+        rules = (privacy.blurred, privacy.max_side, privacy.redactor)
+        self.stamp = sha256_hex(msgspec.json.encode(rules)) if any(rules) else ""
         self._redactor = load_redactor(privacy.redactor) if privacy.redactor else None
 
     def apply(self, image: Image) -> Image:
@@ -83,12 +93,16 @@ def _blur(image: Image, part: tuple[float, float, float, float]) -> None:
     height, width = image.shape[:2]
     left, top = int(part[0] * width), int(part[1] * height)
     right, bottom = math.ceil(part[2] * width), math.ceil(part[3] * height)
-    rows = np.unique(np.linspace(top, bottom, _CELLS + 1).astype(int))
-    columns = np.unique(np.linspace(left, right, _CELLS + 1).astype(int))
+    rows, columns = _cuts(top, bottom), _cuts(left, right)
     for y, y_end in pairwise(rows):
         for x, x_end in pairwise(columns):
             cell = image[y:y_end, x:x_end]
             cell[:] = cell.mean(axis=(0, 1)).round()
+
+
+def _cuts(first: int, end: int) -> list[int]:
+    cells = _CELLS if end - first >= _CUT_PIXELS else 1
+    return [first + (end - first) * number // cells for number in range(cells + 1)]
 
 
 def shrunk(image: Image, scale: float) -> Image:

@@ -92,6 +92,15 @@ def pending_row(
     )
 
 
+def stored_under_others(db: sqlite3.Connection, stamp: str) -> tuple[int, ...]:
+    """Samples whose pictures were not changed as `stamp` says; none when it says nothing, or nothing new."""
+    found = db.execute("SELECT value FROM meta WHERE key = 'redaction'").fetchone()
+    if stamp in ("", "" if found is None else str(found[0])):
+        return ()
+    rows = db.execute("SELECT sequence FROM rows WHERE kind = 'sample' ORDER BY sequence").fetchall()
+    return tuple(int(row[0]) for row in rows)
+
+
 def storable(payload: bytes) -> Storable | None:
     """The message in a row, None when it is none."""
     try:

@@ -48,6 +48,7 @@ from edgeadapt_device.io.outbox.schema import (
     create,
     migrate,
     pending_row,
+    stored_under_others,
 )
 from edgeadapt_device.io.outbox.worth import REPORT_RESERVE_BYTES, Storable, worth_of
 
@@ -171,11 +172,9 @@ class SqliteOutbox:
                 self._save_lived()
             if self._retention_s <= 0.0:
                 return ()
-            found = self._db.execute(
-                "SELECT sequence FROM about WHERE lived_s < ? ORDER BY sequence",
-                (lived_s - self._retention_s,),
-            )
-            old = tuple(int(row[0]) for row in found.fetchall())
+            oldest = "SELECT sequence FROM about WHERE lived_s < ? ORDER BY sequence"
+            found = self._db.execute(oldest, (lived_s - self._retention_s,)).fetchall()
+            old = tuple(int(row[0]) for row in found)
         if old:
             self.purge(old)
         return old
@@ -188,6 +187,16 @@ class SqliteOutbox:
         with self._translated():
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._set_secure_delete()
+
+    def redact(self, stamp: str) -> tuple[int, ...]:
+        """Delete samples stored under other rules for pictures than `stamp`; "": there are none."""
+        with self._translated():
+            old = stored_under_others(self._db, stamp)
+        if old:
+            self.purge(old)
+        with self._translated():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('redaction', ?)", (stamp,))
+        return old
 
     def age_s(self, sequence: int) -> float:
         """How old a row is, in seconds lived; 0.0 when it is gone; raises TransportError."""
