@@ -96,6 +96,8 @@ LIMITS: dict[str, Limit] = {
     "budget.bytes_per_day": Limit(0, _BYTES),
     "budget.burst_bytes": Limit(1, _BYTES),
     "budget.debt_bytes": Limit(0, _BYTES),
+    # None would leave no sample to choose.
+    "budget.segment_share": Limit(0.01, 1.0),
     "budget.shift_frames": Limit(0, _MANY),
     "delivery.in_flight": Limit(1, 400),
     "delivery.in_flight_reports": Limit(1, 400),

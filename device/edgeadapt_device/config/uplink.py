@@ -75,6 +75,9 @@ class BudgetSection(Section, frozen=True):
     burst_bytes: int = 1_000_000
     # What a young segment may borrow from the hours to come; it is paid back before others spend again.
     debt_bytes: int = 1_000_000
+    # Share of what is saved and may be borrowed that one segment's adapt lane may take at once; after that it
+    # lives on the rate.
+    segment_share: float = 0.33
     # How many frames count as young.
     shift_frames: int = 1500
 

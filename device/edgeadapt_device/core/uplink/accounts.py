@@ -4,6 +4,9 @@ An account that is full passes its income on to those that are not, so what one 
 spend, and what is saved in an account is that lane's alone: none can starve another. While a segment is
 young the adapt and ask lanes may borrow (a negative account); their income pays it back first. The audit
 lane never borrows, since what it can spend decides the chance of a frame.
+
+A segment may take only a share of what the adapt lane has saved and may borrow, and after that lives on the
+income: its hundredth sample is worth less than the first of a domain that comes a minute later.
 """
 
 from __future__ import annotations
@@ -25,6 +28,16 @@ class Accounts:
         self._burst_bytes, self._debt_bytes = burst_bytes, debt_bytes
         self._least_bytes = 0.0
         self._left = {lane: self.full_bytes(lane) for lane in LANES}
+        self._floor_bytes = -float("inf")
+
+    def begin_segment(self, share: float) -> None:
+        """From now on the adapt lane may be drawn by this share of what it has and may borrow, and by income.
+
+        It is as much as two of the dearest frames cost, if there is.
+        """
+        left = self._left["adapt"]
+        there = max(left + self._shares["adapt"] * self._debt_bytes, 0.0)
+        self._floor_bytes = left - min(max(share * there, self._least_bytes), there)
 
     def full_bytes(self, lane: Lane) -> float:
         """What a lane can save up: its share of the burst, but no less than two of the dearest frames."""
@@ -39,7 +52,8 @@ class Accounts:
     def left_bytes(self, lane: Lane, *, early: bool = False) -> float:
         """What a lane may spend now; `early`: with what it may borrow."""
         debt = self._shares[lane] * self._debt_bytes if early and lane != "audit" else 0.0
-        return self._left[lane] + debt
+        floor = max(-debt, self._floor_bytes) if lane == "adapt" else -debt
+        return self._left[lane] - floor
 
     def take(self, lane: Lane, cost_bytes: int, *, early: bool) -> bool:
         """Spend; False, and nothing spent, when it is not there."""

@@ -52,6 +52,8 @@ class Selection:
         self._audit = AuditLane(config.flagging.audit_chance, rng)
         self.costs = Costs(frame_bytes, config.budget.burst_bytes)
         self._budget.accounts.set_dearest(self.costs.dearest_bytes + OVERHEAD_BYTES)
+        self._segment_share = config.budget.segment_share
+        self._budget.accounts.begin_segment(self._segment_share)
         self.flagged = 0
 
     def offer(self, frame: Candidate, now: Instant) -> tuple[list[StoreSample], bool]:
@@ -88,6 +90,7 @@ class Selection:
         """Everything in a new domain is new; what is held of the old one is paid for now, or let go."""
         stores = self.close(now)
         self._adapt.new_segment()
+        self._budget.accounts.begin_segment(self._segment_share)
         return stores
 
     def _draw(self, frame: Candidate, now: Instant) -> list[StoreSample]:

@@ -32,7 +32,9 @@ FLAT = np.full(10, 0.1, np.float32)
 
 
 def uploads(frame_bytes: int, budget: BudgetSection | None = None) -> Uploads:
-    settings = rig.config(flagging=ALL, budget=budget if budget is not None else BudgetSection())
+    settings = rig.config(
+        flagging=ALL, budget=budget if budget is not None else BudgetSection(segment_share=1.0)
+    )
     rng = np.random.default_rng(1)
     return Uploads(settings, 10, frame_bytes, rng=rng, outbox="o", pending=())
 
@@ -71,7 +73,7 @@ class FailingOutbox(MemoryOutbox):
 def test_a_sample_that_could_not_be_stored_costs_nothing_and_the_next_pays_its_own_price(
     tiny: Bundle,
 ) -> None:
-    budget = BudgetSection(bytes_per_hour=100_000, burst_bytes=50_000, debt_bytes=0)
+    budget = BudgetSection(bytes_per_hour=100_000, burst_bytes=50_000, debt_bytes=0, segment_share=1.0)
     settings = rig.config(flagging=ALL, budget=budget, statistics=StatisticsConfig(enabled=False))
     outbox = FailingOutbox()
     device = Rig(tiny, settings, outbox=outbox)
@@ -172,7 +174,12 @@ def test_the_audit_lane_draws_at_its_chance_and_at_home_it_is_the_only_one(tiny:
 
 def test_a_window_is_chosen_from_when_it_ends_when_its_segment_does_and_at_the_stop(tiny: Bundle) -> None:
     flagging = FlaggingSection(window_frames=50, min_drift=0.0, audit_chance=0.0, clusters=0)
-    device = Rig(tiny, rig.config(flagging=flagging, budget=BudgetSection(burst_bytes=20_000, debt_bytes=0)))
+    device = Rig(
+        tiny,
+        rig.config(
+            flagging=flagging, budget=BudgetSection(burst_bytes=20_000, debt_bytes=0, segment_share=1.0)
+        ),
+    )
     device.play(rig.frames(49, level=0.5))
     assert not [m for m in device.received if isinstance(m, Sample)]
     device.play(rig.frames(1, seed=2, level=0.5))
@@ -215,3 +222,19 @@ def test_a_device_without_a_cloud_keeps_nothing_for_one(tiny: Bundle, enabled: b
     for index, image in enumerate(rig.frames(300)):
         device.step(image, Instant(0.1 * index, 0.1 * index))
     assert (device.view(Instant(30.0, 30.0)).outbox_rows > 0) == enabled
+
+
+def test_a_segment_leaves_something_for_the_next_ones(tiny: Bundle) -> None:
+    """Three shifts within seconds: each may take a third of what there still is."""
+    budget = BudgetSection(bytes_per_hour=200_000, burst_bytes=60_000, debt_bytes=0)
+    device = Rig(tiny, rig.config(flagging=ALL, budget=budget))
+    taken = []
+    for level in (0.5, 0.2, 0.5):
+        before = len([m for m in device.received if isinstance(m, Sample) and m.lane == "adapt"])
+        device.play(rig.frames(400, level=level))
+        device.device.core._uploads.new_segment(device.now)
+        taken.append(
+            len([m for m in device.received if isinstance(m, Sample) and m.lane == "adapt"]) - before
+        )
+    assert min(taken) >= 5
+    assert taken[0] > taken[1] > taken[2]
