@@ -75,7 +75,7 @@ def _asked_for(story: Story, frame: int | None, sample: int | None, *, unknown: 
         return False
     if sample is not None and all(line.sequence != sample for line, _ in story.samples):
         return False
-    stayed = any(fate.fate in ("quarantined", "asked", "dear") for fate in story.fates)
+    stayed = any(fate.fate in ("quarantined", "asked", "dear", "barred") for fate in story.fates)
     return not unknown or stayed or (story.verdict is not None and story.verdict.verdict == "unknown")
 
 

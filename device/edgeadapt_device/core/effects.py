@@ -103,13 +103,13 @@ class StoreSample:
 class Flagged:
     """A frame that is strange, or was: what becomes of it, for whoever asks later. Nothing is to be done.
 
-    Fates: "kept" for the teacher; a "suspect" until the model has adapted; "watched" in case the domain has
-    shifted; "counted" only, for want of room; "normal" to the adapted model; "quarantined" in a cluster of so
-    many members; "asked" about; too "dear" to be asked about now.
+    Fates: a "suspect" until the model has adapted; "watched" in case the domain has shifted; "counted" only,
+    for want of room; "normal" to the adapted model; "quarantined" in a cluster of so many members; "asked"
+    about; too "dear" to be asked about now; "barred": it is never asked about, by configuration.
     """
 
     frame: Candidate
-    fate: Literal["kept", "suspect", "watched", "counted", "normal", "quarantined", "asked", "dear"]
+    fate: Literal["suspect", "watched", "counted", "normal", "quarantined", "asked", "dear", "barred"]
     cluster: int = 0
     members: int = 0
 

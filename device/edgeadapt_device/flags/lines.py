@@ -17,7 +17,7 @@ import msgspec
 from edgeadapt.errors import WireError
 from edgeadapt.wire import Verdict
 
-Fate = Literal["kept", "suspect", "watched", "counted", "normal", "quarantined", "asked", "dear"]
+Fate = Literal["suspect", "watched", "counted", "normal", "quarantined", "asked", "dear", "barred"]
 RowFate = Literal["wanted", "declined", "acknowledged", "dropped"]
 
 

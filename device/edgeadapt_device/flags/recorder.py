@@ -28,8 +28,6 @@ from edgeadapt_device.io.outbox import Outbox
 _BURST = 64.0
 # Frames whose line is known to be written.
 _REMEMBERED = 4096
-# Fates of a frame that are worth a line even when lines are short.
-_ALWAYS = ("asked", "dear")
 
 
 class Recorder:
@@ -132,7 +130,9 @@ class Recorder:
 
     def _flagged(self, effect: fx.Flagged, now: Instant) -> None:
         frame = effect.frame
-        if effect.fate not in _ALWAYS and not self._may(now):
+        # A question is always told of, and a story that was begun is told to its end, but for repetitions.
+        begun = frame.index in self._written and effect.fate not in ("dear", "barred")
+        if effect.fate != "asked" and not begun and not self._may(now):
             return
         if frame.index not in self._written:
             self._frame(

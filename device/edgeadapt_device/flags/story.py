@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from edgeadapt_device.flags.lines import FateLine, FrameLine, Line, RowLine, SampleLine, ScoreLine
 
 _FATES: Mapping[str, str] = {
-    "kept": "kept for the teacher",
     "suspect": "kept to be scored again once the model has adapted",
     "watched": "watched for a while, in case the domain has shifted",
     "counted": "counted only: there was no room to keep it",
@@ -17,6 +16,7 @@ _FATES: Mapping[str, str] = {
     "quarantined": "still strange: quarantined",
     "asked": "a question about its kind was asked with it",
     "dear": "not affordable: its question waits for the budget",
+    "barred": "no question: uploads are off here, or privacy keeps such frames",
 }
 
 

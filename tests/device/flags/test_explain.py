@@ -14,9 +14,10 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.wire import Descriptors, Sample, Want
 from edgeadapt_device.agent import Agent
 from edgeadapt_device.cli import group
-from edgeadapt_device.config import DeliverySection, FlaggingSection
+from edgeadapt_device.config import DeliverySection, FlaggingSection, PrivacySection
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.flags.journal import FlagJournal, read_flags
+from edgeadapt_device.flags.lines import FateLine
 from edgeadapt_device.flags.story import stories, text
 from edgeadapt_device.io.outbox.read import read_rows
 from tests.device import rig
@@ -177,3 +178,31 @@ def test_what_is_chosen_when_a_device_stops_is_explained_too(tiny: Bundle, tmp_p
         shown = explain(tmp_path, "--sample", str(row.sequence))
         assert shown.exit_code == 0
         assert "lane adapt" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("flagging", "privacy", "fate"),
+    [
+        (FlaggingSection(), PrivacySection(mode="statistics"), "barred"),
+        (FlaggingSection(enabled=False), PrivacySection(), "barred"),
+        (FlaggingSection(adapt_share=1.0, ask_share=0.0, audit_share=0.0), PrivacySection(), "dear"),
+    ],
+)
+def test_a_question_that_privacy_forbids_is_not_said_to_wait_for_the_budget(
+    tiny: Bundle, tmp_path: Path, flagging: FlaggingSection, privacy: PrivacySection, fate: str
+) -> None:
+    journal = FlagJournal(tmp_path)
+    device = rig.Rig(tiny, rig.config(flagging=flagging, privacy=privacy), journal=journal)
+    device.play(rig.frames(300))
+    mixed = rig.frames(240, seed=5)
+    mixed[::12] = strange(20)
+    device.play(mixed)
+    device.play(rig.frames(200, seed=6))
+    journal.close()
+    fates = [line for line in read_flags(tmp_path) if isinstance(line, FateLine)]
+    found = {line.fate for line in fates}
+    assert fate in found
+    assert not found & ({"asked", "dear", "barred"} - {fate})
+    seconds = device.now.mono_s
+    begun = {line.frame for line in fates}
+    assert len(begun) <= 64 + seconds + 1, "no more stories than the journal may begin"

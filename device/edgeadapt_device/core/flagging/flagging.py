@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence, Set
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.scoring import softmax_and_entropy
 from edgeadapt.wire import Verdict, VerdictCounts
-from edgeadapt_device.config import DeviceConfig
+from edgeadapt_device.config import DeviceConfig, suppressed_classes
 from edgeadapt_device.core.adapt.adaptation import Adaptation
 from edgeadapt_device.core.effects import Effect, Flagged, ScoreAgain
 from edgeadapt_device.core.events import FrameScored, Rescored
@@ -80,6 +81,8 @@ class Flagging:
             bundle.calibration.prototypes, flagging.clusters, flagging.suspect_bytes, saved
         )
         self._most_waiting = flagging.suspects
+        self._mute = not (config.mqtt.enabled and flagging.enabled and config.privacy.mode != "statistics")
+        self._suppressed = suppressed_classes(config.privacy, bundle.manifest.classes)
         self._probation: deque[tuple[int, Candidate]] = deque()
         self._again: Candidate | None = None
         self._tries = self._frames = 0
@@ -169,7 +172,9 @@ class Flagging:
         for question in questions:
             number, took = question.cluster, question.cluster in taken
             self.quarantine.asked(number, now, taken=took)
-            effects.append(Flagged(question, "asked" if took else "dear", number, question.members))
+            barred = self._mute or question.predicted in self._suppressed
+            fate: Literal["asked", "dear", "barred"] = "asked" if took else "barred" if barred else "dear"
+            effects.append(Flagged(question, fate, number, question.members))
         return effects
 
     def _new_segment(self, segment: int) -> None:
