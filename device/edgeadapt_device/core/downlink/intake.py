@@ -54,7 +54,12 @@ class Accepted:
     envelope: bytes
 
 
-Incoming = Accepted | Refused | Ack | Assign | Command | Want | ServerStatus
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A patch that was believed before: brokers send it again at every subscription."""
+
+
+Incoming = Accepted | Refused | Repeated | Ack | Assign | Command | Want | ServerStatus
 
 
 class Intake:
@@ -130,7 +135,7 @@ class Intake:
         assert message is None or isinstance(message, ServerStatus)
         return message
 
-    def _patch(self, cohort: str, payload: bytes, now: Instant) -> Accepted | Refused | None:
+    def _patch(self, cohort: str, payload: bytes, now: Instant) -> Accepted | Refused | Repeated | None:
         digest = sha256_hex(payload)
         # A refusal holds for one topic: replaying a patch elsewhere must not silence it where it belongs.
         refused_as = f"{cohort}/{digest}"
@@ -138,7 +143,7 @@ class Intake:
         if told is not None and told.waits(now):
             return None
         if digest in self._blocked or self._bank.by_digest(digest):
-            return None
+            return Repeated()
         serial = 0
         try:
             patch = open_envelope(payload, self._trusted)

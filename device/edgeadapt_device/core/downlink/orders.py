@@ -23,8 +23,10 @@ from edgeadapt_device.core.downlink.intake import (
     REMEMBERED,
     UNAUTHENTICATED,
     Accepted,
+    Incoming,
     Intake,
     Refused,
+    Repeated,
     artifact_that_runs,
 )
 from edgeadapt_device.core.downlink.told import Told
@@ -128,14 +130,14 @@ class Downlink:
 
     def receive(self, event: Received, now: Instant) -> list[Effect]:
         """Follow one message."""
-        purpose = purpose_of(event.topic.rpartition("/")[2])
-        self._uploads.budget.receive(purpose, len(event.topic) + len(event.payload), now)
         try:
             message = self._intake.receive(event.topic, event.payload, now)
         except WireError as error:
+            self._count(event, now, noise=True)
             self.quarantined += 1
             held = self._quarantine_log.admit(now)
             return [] if held is None else [Log(f"message quarantined: {error}{and_more(held)}")]
+        self._count(event, now, noise=self._is_noise(message))
         match message:
             case Accepted():
                 return self._on_patch(message, now)
@@ -151,8 +153,24 @@ class Downlink:
                 return self._commands.receive(message, event, self.accord.protocol)
             case ServerStatus():
                 return self._on_server(message)
-            case None:
+            case Repeated() | None:
                 return []
+
+    def _is_noise(self, message: Incoming | None) -> bool:
+        """True for what anybody could send who knows nothing, and what is of no use here."""
+        match message:
+            case None | Refused():
+                return True
+            case Ack(outbox=outbox) | Want(outbox=outbox):
+                return outbox != self._uploads.outbox
+            case Assign(bundle=bundle):
+                return bundle != self._bundle.digest
+        return False
+
+    def _count(self, event: Received, now: Instant, *, noise: bool) -> None:
+        size_bytes = len(event.topic.encode()) + len(event.payload)
+        purpose = purpose_of(event.topic.rpartition("/")[2])
+        self._uploads.budget.receive(purpose, size_bytes, now, noise=noise)
 
     def _on_patch(self, accepted: Accepted, now: Instant) -> list[Effect]:
         self._adaptation.patches.must_commit = True

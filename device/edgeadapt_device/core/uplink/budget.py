@@ -10,6 +10,9 @@ of it; resends count like everything else. There is no overdraft by data:
     control, what comes down always counts and is never held back: outcomes (a rollout waits for them), birth,
                              subscriptions, acknowledgements, pings, patches. It alone can lift an hour above
                              its limit, and all else waits
+    noise                    what comes down and is garbage, refused or for somebody else: a share of hour and
+                             day at most, or whoever can publish it could silence the device. The ledger has
+                             all of it
 
 Early in a segment up to `debt_bytes` are borrowed from the hours to come: that hour may cost so much more,
 and the bucket, which fills at the hourly rate, pays back before anything but young segments spends again.
@@ -41,6 +44,8 @@ HOUR_S, DAY_S = 3600.0, 86_400.0
 _REPORT_SHARE, _REPORT_BYTES = 1 / 16, 65_536
 # Share of the hour that messages may take which nobody needs.
 _METRIC_SHARE = 1 / 8
+# Share of hour and day, each, that noise can take from the device.
+_NOISE_SHARE = 1 / 8
 # Share of the smaller limit that may be spent between two commits of the state, and the least of it.
 _AHEAD_SHARE, _AHEAD_BYTES = 1 / 64, 4_096
 
@@ -58,6 +63,8 @@ class Budget:
         self._burst_bytes, self._debt_bytes = config.burst_bytes, config.debt_bytes
         self._hour_limit, self._day_limit = config.bytes_per_hour, config.bytes_per_day
         self._hour, self._day = SlidingWindow(HOUR_S), SlidingWindow(DAY_S)
+        # Not kept over a restart, which no stranger can bring about.
+        self._noise_hour, self._noise_day = SlidingWindow(HOUR_S), SlidingWindow(DAY_S)
         self._tokens = float(config.burst_bytes)
         self._audit_share = shares["audit"] / (sum(shares.values()) or 1.0)
         self.accounts = Accounts(shares, config.burst_bytes, config.debt_bytes)
@@ -131,12 +138,12 @@ class Budget:
         self.ledger.down("control", down_bytes, 0)
         self._unasked(up_bytes + down_bytes)
 
-    def receive(self, purpose: Purpose, size_bytes: int, now: Instant) -> None:
-        """Count a topic and payload that came down."""
+    def receive(self, purpose: Purpose, size_bytes: int, now: Instant, *, noise: bool = False) -> None:
+        """Count what came down, topic and payload; `noise`: anybody may have sent it, and it is of no use."""
         self._fill(now)
         cost = size_bytes + OVERHEAD_BYTES
         self.ledger.down(purpose, cost)
-        self._unasked(cost)
+        self._unasked(self._of_noise(cost) if noise else cost)
 
     def left_bytes(self, now: Instant) -> int:
         """What may be spent at once; negative after what could not wait."""
@@ -236,6 +243,15 @@ class Budget:
         if lack <= 1e-6:
             return 0.0
         return lack / (self._hour_limit / HOUR_S) if self._hour_limit > 0 else HOUR_S
+
+    def _of_noise(self, cost: int) -> int:
+        """What of it the limits see."""
+        hour = self._hour_limit * _NOISE_SHARE - self._noise_hour.used_bytes(self._clock_s)
+        day = self._day_limit * _NOISE_SHARE - self._noise_day.used_bytes(self._clock_s)
+        counted = max(int(min(cost, hour, day)), 0)
+        self._noise_hour.add(counted, self._clock_s)
+        self._noise_day.add(counted, self._clock_s)
+        return counted
 
     def _unasked(self, cost: int) -> None:
         self._spend(cost)

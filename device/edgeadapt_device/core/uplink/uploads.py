@@ -65,7 +65,7 @@ class Uploads:
 
         `bundle` is what descriptors are made under, `suppressed` the classes whose frames never leave.
         """
-        self._config, self._outbox = config, outbox
+        self._config, self.outbox = config, outbox
         flagging = config.flagging
         shares: dict[Lane, float] = {
             "adapt": flagging.adapt_share,
@@ -150,7 +150,7 @@ class Uploads:
 
     def change_outbox(self, outbox: str, pending: tuple[PendingRow, ...]) -> None:
         """All rows are in another outbox from here on, and their old sequences mean nothing any more."""
-        self._outbox = outbox
+        self.outbox = outbox
         self.delivery.restart(tuple(row for row in pending if not row.held))
         self.asking.restart(pending)
 
@@ -167,7 +167,7 @@ class Uploads:
 
     def answer(self, want: Want) -> list[Effect]:
         """The server wants some held rows, and others not; an answer about another outbox is ignored."""
-        if want.outbox != self._outbox:
+        if want.outbox != self.outbox:
             return []
         wanted, declined = self.asking.answer(want)
         forget: list[Effect] = [Forget(declined)] if declined else []
@@ -183,7 +183,7 @@ class Uploads:
 
     def acknowledge(self, ack: Ack, now: Instant) -> list[Effect]:
         """The server has rows; acknowledgements for another outbox are ignored."""
-        if ack.outbox != self._outbox:
+        if ack.outbox != self.outbox:
             return []
         known = self.delivery.acknowledge(ack.sequences)
         self.uploaded += sum(row.kind == "sample" for row in known)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeadapt.bundle import Bundle
-from edgeadapt.wire import Assign, Channel, Outcome, Sample, topics
+from edgeadapt.wire import Ack, Assign, Channel, Outcome, Sample, Want, topics
 from edgeadapt_device.config import FlaggingSection
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.io.outbox import MemoryOutbox
@@ -54,6 +54,34 @@ def test_the_rate_that_the_cloud_assigns_counts_also_after_a_restart(tiny: Bundl
     device.device.stop()
     again = Rig(tiny, store=GenerationStore(tmp_path), start_mono_s=device.now.mono_s + 20.0)
     assert left - 4_000 < again.device.view(again.now).budget_left_bytes < left, "connecting costs, too"
+
+
+def test_who_can_only_publish_garbage_does_not_silence_the_device(tiny: Bundle) -> None:
+    """4 MB of every kind of noise; a device that counted all of it would send nothing for an hour."""
+    device = Rig(tiny)
+    before = device.device.view(device.now)
+    noise = bytes(500_000)
+    for kind in topics.DOWN_KINDS:
+        device.device.deliver(topics.down(FLEET, rig.NAME, kind), noise, device.now)
+    device.publish(noise)
+    device.publish(noise)  # known by now, and ignored
+    device.down("ack", Ack(outbox="x" * 500_000, sequences=()))
+    device.down("want", Want(outbox="x" * 500_000))
+    assign(device, bundle="x" * 500_000)
+    after = device.device.view(device.now)
+    assert after.bytes_down - before.bytes_down > 4_500_000, "the ledger says what came"
+    assert before.budget_left_bytes - after.budget_left_bytes < 4_000_000 // 8 + 5_000
+    assert after.budget_left_bytes > 0
+
+
+def test_a_patch_that_is_believed_counts_in_full_every_time_it_comes(tiny: Bundle) -> None:
+    device = Rig(tiny)
+    device.assign()
+    envelope = sealed(tiny, rig.harmless(tiny), strategy="x" * 200_000)
+    for _ in range(3):
+        left = device.device.view(device.now).budget_left_bytes
+        device.publish(envelope)
+        assert left - device.device.view(device.now).budget_left_bytes > len(envelope)
 
 
 def test_an_assignment_for_another_bundle_is_not_followed(tiny: Bundle) -> None:

@@ -204,6 +204,21 @@ def test_a_spent_budget_lets_only_control_and_outcomes_through_and_counts_them()
     assert budget.send("report", 1, at(3700.0)), "an hour later it is forgotten"
 
 
+def test_noise_takes_a_share_of_the_hour_and_of_the_day_at_most_and_the_ledger_has_all_of_it() -> None:
+    budget = Budget(CONFIG)
+    for _ in range(100):
+        budget.receive("patch", 4 << 20, at(0.0), noise=True)
+    assert budget.left_bytes(at(0.0)) == 10_000 - 36_000 // 8
+    assert budget.ledger.down_bytes == 100 * ((4 << 20) + OVERHEAD_BYTES)
+    assert budget.send("report", 1_000, at(0.0))
+    for hour in range(1, 20):
+        budget.receive("patch", 4 << 20, at(3700.0 * hour), noise=True)
+    lost = sum(spent for _, spent in (budget.record() or BudgetRecord(0.0, 0.0)).day)
+    assert lost == 200_000 // 8 + 1_000 + OVERHEAD_BYTES, "nor can it use up the day, hour by hour"
+    budget.receive("patch", 40_000, at(80_000.0))
+    assert not budget.send("report", 1, at(80_000.0)), "what the device believes counts in full"
+
+
 def test_the_clouds_limits_take_the_place_of_the_configured_ones() -> None:
     budget = Budget(CONFIG)
     budget.assign(3_600, None, at(0.0))
@@ -219,7 +234,7 @@ def test_the_clouds_limits_take_the_place_of_the_configured_ones() -> None:
 @pytest.mark.parametrize("burst_bytes", [8_000, 20_000])
 def test_a_devices_samples_stay_within_the_hour_end_to_end(tiny: Bundle, burst_bytes: int) -> None:
     settings = rig.config(
-        budget=BudgetSection(bytes_per_hour=20_000, burst_bytes=burst_bytes, debt_bytes=0),
+        budget=BudgetSection(bytes_per_hour=20_000, burst_bytes=burst_bytes, debt_bytes=0, segment_share=1.0),
         flagging=FlaggingSection(
             policy="entropy-band", entropy_low=0.0, entropy_high=1.0, redundancy_margin=1.0, clusters=0
         ),
