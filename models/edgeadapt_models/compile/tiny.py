@@ -15,14 +15,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from edgeadapt.bundle import Bundle
-from edgeadapt_models.compile.compiler import compile_model
+from edgeadapt.bundle import Bundle, InputSpec
+from edgeadapt_models.compile.compiler import compile_module
 from edgeadapt_models.compile.runtime import to_input
+from edgeadapt_models.compile.scorers import ScorerRequest
+from edgeadapt_models.compile.source.frames import Frames
 
 CLASSES = tuple(f"pattern-{index}" for index in range(10))
 SIDE = 28
 _IMAGES = 400
 _WIDTHS = (8, 12)
+# One more than by default: to so small an embedding, two scorers show little of what is strange.
+_SCORERS = ("fdbd", "prototype-mixture", "vim")
 
 
 class TinyNet(nn.Module):
@@ -105,12 +109,12 @@ def _fit_statistics(module: TinyNet, x: Tensor) -> None:
 def tiny_bundle(out: Path, seed: int = 0, norm: Literal["batch", "layer"] = "batch") -> Bundle:
     """Compile `tiny_module` into the folder `out`: 28x28x1, 10 classes, 2 norm layers, a few kilobytes."""
     images, labels = tiny_images(_IMAGES, seed)
-    return compile_model(
+    return compile_module(
         tiny_module(seed, norm),
         name=f"tiny-{norm}-{seed}",
         classes=CLASSES,
-        input_shape=(1, SIDE, SIDE),
-        calibration_images=images,
-        calibration_labels=labels,
+        spec=InputSpec((1, SIDE, SIDE)),
+        data=Frames(images, labels),
         out=out,
-    )
+        scorers=ScorerRequest(_SCORERS),
+    ).bundle
