@@ -176,9 +176,9 @@ def test_a_small_blurred_part_shows_none_of_its_pixels(pixels_wide: int) -> None
 def test_pictures_from_before_a_part_was_blurred_are_deleted_and_others_stay(
     tiny: Bundle, tmp_path: Path
 ) -> None:
-    blurred = {"blurred": [[0.0, 0.0, 0.5, 0.5]]}
+    blurred: dict[str, Any] = {"blurred": [[0.0, 0.0, 0.5, 0.5]]}
 
-    def runs(privacy: dict[str, object], frames: int) -> list[int]:
+    def runs(privacy: dict[str, Any], frames: int) -> list[int]:
         with Agent(
             tiny,
             device={"state_dir": str(tmp_path), "name": "porch"},

@@ -1,10 +1,10 @@
 """A chosen frame as a sample: redacted, and in the encoding that is worth the most for its bytes.
 
-Every sample is weighed for itself: fidelity - byte_price x size, over PNG, JPEG, the half-sized picture, and
-the embedding alone. `byte_price` comes with the frame, from how scarce bytes are, and is 0 while they are
-plenty: then the lossless one goes. The fidelities were measured (`docs/adr/0012`). What is larger than was
-paid for is never taken. An audit sample is lossless as long as that can be paid, since the cloud takes
-statistics from none but lossless ones.
+Every sample is weighed for itself: fidelity - byte_price x size, over PNG, JPEG and the half-sized picture;
+an embedding alone goes in privacy mode "embedding" only. `byte_price` comes with the frame, from how scarce
+bytes are, and is 0 while they are plenty: then the lossless one goes. The fidelities were measured
+(`docs/adr/0012`). What is larger than was paid for is never taken. An audit sample is lossless as
+long as that can be paid, since the cloud takes statistics from none but lossless ones.
 
 Small pictures are never JPEG: below 32 x 32 pixels a PNG is as small.
 """
