@@ -87,9 +87,8 @@ def cli() -> None:
 def main() -> None:
     """Entry point; turns expected errors into one line and an exit code."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        # Outside of its standalone mode, click catches Exit and returns the code.
+        code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -99,3 +98,5 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)
+    if isinstance(code, int):
+        sys.exit(code)

@@ -52,3 +52,17 @@ def test_an_unknown_command() -> None:
     result = CliRunner().invoke(cli, ["nonsense"])
     assert result.exit_code == 2
     assert "nonsense" in result.output
+
+
+def test_a_command_that_says_no_ends_with_its_exit_code() -> None:
+    """As installed: a test runner of click's would run the command another way."""
+    script = (
+        "import sys, click\n"
+        "from edgeadapt.cli import cli, main\n"
+        "def refuse(*names): raise click.exceptions.Exit(7)\n"
+        "cli.invoke = refuse\n"
+        "sys.argv = ['edgeadapt', 'device']\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
