@@ -168,6 +168,10 @@ def good(trial: Trial) -> Verdict:
     )
     if not states():
         return failed("no outcome came")
+    if states() == ["trial"]:
+        return not_shown(
+            "the trial goes on: more patience (--sample-s), or a device that stays in one domain"
+        )
     if states()[0] != "trial" or states()[-1] not in ("confirmed", "reverted"):
         return failed(f"its outcomes: {', '.join(states())}")
     older = seal(header(trial, cohort, serial=9), {}, nothing, trial.key)
