@@ -153,7 +153,7 @@ def test_a_folder_of_larger_colour_pictures_says_what_the_stream_says(
     run(configured(kind="folder"))
     got = rows(tmp_path)
     assert ",".join(got[0]) == NAMED_HEADER
-    assert [row[6] for row in got[1:]] == [f"{n:02}, picture.png" for n in range(40) if n != 7]
+    assert [row[-1] for row in got[1:]] == [f"{n:02}, picture.png" for n in range(40) if n != 7]
     assert [row[1] for row in got[1:]] == [label for n, label in enumerate(expected) if n != 7]
     status = read_status(tmp_path / "state")
     assert (status.source, status.skipped, status.frames) == ("ended", 1, 39)
@@ -221,7 +221,7 @@ def test_dropped_files_are_scored_once_over_a_restart(tmp_path: Path, configured
         status = seen(tmp_path, lambda status: status.frames == 3 and status.source == "waiting")
     assert status.skipped == 0
     got = rows(tmp_path)[1:]
-    assert [(int(row[0]), row[6]) for row in got] == [(n, f"{9 - n}.png") for n in range(9)]
+    assert [(int(row[0]), row[-1]) for row in got] == [(n, f"{9 - n}.png") for n in range(9)]
     assert [row[1] for row in got] == expected
 
 

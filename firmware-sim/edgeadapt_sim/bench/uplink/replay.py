@@ -145,6 +145,7 @@ def _configured(choice: Choice, whole_bytes: float, frames: int) -> DeviceConfig
         bytes_per_day=_PLENTY,
         burst_bytes=max(round(min(burst, 1.0) * whole_bytes), 1),
         debt_bytes=0,
+        segment_share=1.0,
     )
     return replace(config, flagging=flagging, budget=budget)
 

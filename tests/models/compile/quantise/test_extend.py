@@ -38,7 +38,8 @@ def test_the_bundle_has_both_and_they_say_the_same(both: Bundle) -> None:
     assert found.logits < (0.4 if sharp else 0.04)
     assert found.mean < 0.03
     assert found.deviation < 0.05
-    assert found.signature < 0.05
+    # In whitened distances, which stretch what the source hardly varies in.
+    assert found.signature < 0.15
 
 
 def test_one_patch_serves_both(both: Bundle) -> None:
