@@ -11,7 +11,7 @@ from edgeadapt_cloud.core.jobs.job import ImageArray, JobRequest, JobResult, Ver
 from edgeadapt_models.compile import tiny_bundle, tiny_images
 from edgeadapt_sim.bench.arms import run_baselines, run_loop
 
-FRAMES = 420
+FRAMES = 800
 
 
 class NudgeAdapter:
