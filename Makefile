@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 SYSTEM := $(VENV)/.system
 OUT    ?= out
+# Processes that the tests are shared among.
+TESTERS ?= 2
 # The demo and the benchmarks run several processes on few cores: one thread each is fastest.
 export OMP_NUM_THREADS ?= 1
 
@@ -43,7 +45,7 @@ demo: $(STAMP)
 	$(BIN)/edgeadapt demo --out $(OUT)/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTERS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
