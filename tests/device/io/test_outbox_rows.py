@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -383,3 +384,16 @@ def test_what_is_read_beside_a_running_device_is_what_it_holds(tmp_path: Path) -
     assert message.sequence == 2
     assert read_message(tmp_path / "o", 9) is None
     outbox.close()
+
+
+@pytest.mark.parametrize(("durability", "level"), [("normal", 1), ("full", 2)])
+def test_durability_is_what_sqlite_is_told(
+    tmp_path: Path, durability: Literal["normal", "full"], level: int
+) -> None:
+    """Nothing that can be played on copies of the file shows whether a commit waits for the disk."""
+    outbox = SqliteOutbox(tmp_path / "outbox.sqlite", durability=durability)
+    try:
+        outbox.store(sample())
+        assert outbox._db.execute("PRAGMA synchronous").fetchone()[0] == level
+    finally:
+        outbox.close()
