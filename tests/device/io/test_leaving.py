@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
@@ -252,6 +252,7 @@ def test_a_redactor_that_is_not_installed_is_a_mistake_and_not_a_leak() -> None:
     st.floats(0.0, 1e-3),
     st.sampled_from(((28, 28, 1), (32, 32, 3), (96, 64, 3), (5, 7, 4))),
 )
+@example(795, 0.0, (32, 32, 3))
 @settings(max_examples=60, deadline=None)
 def test_no_sample_is_larger_than_what_was_paid(
     price: int, byte_price: float, shape: tuple[int, int, int]

@@ -23,6 +23,8 @@ def start(out: Path, *options: str) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # A shell's background jobs are started deaf to Ctrl-C, and so would be their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 

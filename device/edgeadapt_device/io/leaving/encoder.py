@@ -28,6 +28,8 @@ from edgeadapt_device.io.png import png
 
 # What the outbox's id and the sequence add to a message.
 ROW_BYTES = 64
+# MessagePack says the length of data in up to so many bytes more than that of none.
+_LENGTH_BYTES = 3
 _PNG_CHANNELS = (1, 3)
 _JPEG_PIXELS = 32 * 32
 
@@ -82,13 +84,13 @@ class Encoder:
         """
         descriptor = _half(effect.descriptor)
         empty = _bare(effect, descriptor)
-        envelope_bytes = len(encode(empty)) + ROW_BYTES
+        envelope_bytes = len(encode(empty)) + _LENGTH_BYTES + ROW_BYTES
         if not self._pictures:
             if not descriptor:
                 raise Withheld("a frame without an embedding, in privacy mode embedding")
             return _affordable(empty, envelope_bytes, effect.price_bytes)
         # A picture goes without its descriptor.
-        envelope_bytes = len(encode(_bare(effect, b""))) + ROW_BYTES
+        envelope_bytes = len(encode(_bare(effect, b""))) + _LENGTH_BYTES + ROW_BYTES
         image = self._redaction.apply(effect.image)
         room = effect.price_bytes - envelope_bytes
         best, data, shape = _best(image, effect.byte_price, room, envelope_bytes)
