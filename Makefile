@@ -45,7 +45,7 @@ demo: $(STAMP)
 	$(BIN)/edgeadapt demo --out $(OUT)/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(TESTERS)
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -13,6 +13,9 @@ from edgeadapt_cloud.config import check as check_cloud
 from edgeadapt_cloud.io.announce import Announcer, _label
 from edgeadapt_device.io.link.discovery import Announced, search
 
+# One machine has one multicast group: one at a time.
+pytestmark = pytest.mark.xdist_group("discovery")
+
 LOOPBACK = ("127.0.0.1",)
 
 

@@ -26,6 +26,9 @@ from tests.device import rig
 from tests.device.announce import LOOPBACK, announcing
 from tests.device.doctor.ward import FAILED, OK, WARNING, answering, found, one, plain, running
 
+# One machine has one multicast group: one at a time.
+pytestmark = pytest.mark.xdist_group("discovery")
+
 
 def test_a_broker_that_is_not_there(config: DeviceConfig) -> None:
     finding = one(plain(config, free_port()), "broker")

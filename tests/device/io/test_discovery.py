@@ -26,6 +26,9 @@ from edgeadapt_sim.broker import Broker, free_port
 from tests.device import rig
 from tests.device.announce import LOOPBACK, announcing
 
+# One machine has one multicast group: one at a time.
+pytestmark = pytest.mark.xdist_group("discovery")
+
 
 @pytest.mark.integration
 def test_brokers_are_told_apart_by_fleet_and_by_tls() -> None:
