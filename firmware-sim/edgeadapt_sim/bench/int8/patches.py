@@ -20,12 +20,11 @@ from edgeadapt_cloud.adapt import Adapter, AdaptSettings, LabelledSource, Networ
 from edgeadapt_cloud.adapt.settings import AnchoredSettings, GateSettings, SourceSettings, TeacherSettings
 from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
-from edgeadapt_cloud.core.jobs.job import JobRequest
 from edgeadapt_models.data import Dataset
 from edgeadapt_models.zoo import load_pretrained
+from edgeadapt_sim.bench.offline import offline_job
 
 _SURE = 8.0
-_UNIFORM_EVERY = 5
 
 Images = npt.NDArray[np.uint8]
 
@@ -96,20 +95,9 @@ class PatchMaker:
         student = Student(self._network, self._bundle.manifest, self._bundle.base_slots())
         student.settle(as_tensor(images))
         reached = student.statistics()
-        request = JobRequest(
-            cohort="bench",
-            bundle_digest=self._bundle.digest,
-            job=seed + 1,
-            strategy="anchored",
-            sample_ids=tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in images),
-            mean=reached.mean.numpy().copy(),
-            var=reached.var.numpy().copy(),
-            frames=len(images),
-            serial=1,
-            state=b"",
-            serving={},
+        request, lanes = offline_job(
+            self._bundle.digest, images, reached.mean.numpy(), reached.var.numpy(), seed
         )
-        lanes = ["audit" if index % _UNIFORM_EVERY == 0 else "adapt" for index in range(len(images))]
         result = self._adapter.run(request, images, lanes)
         if not result.verdict.passed:
             failed = [

@@ -7,8 +7,6 @@ Whether the gate would publish a patch is not asked: every one is measured.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -20,11 +18,9 @@ from edgeadapt_cloud.adapt import Adapter, AdaptSettings, LabelledSource, Networ
 from edgeadapt_cloud.adapt.settings import AnchoredSettings, GateSettings, SourceSettings, TeacherSettings
 from edgeadapt_cloud.adapt.student import Student as Taught
 from edgeadapt_cloud.adapt.views import as_tensor
-from edgeadapt_cloud.core.jobs.job import JobRequest
 from edgeadapt_models.zoo import Classifier, load_pretrained
+from edgeadapt_sim.bench.offline import offline_job
 from edgeadapt_sim.bench.ood.students import Student
-
-_UNIFORM_EVERY = 5
 
 Images = npt.NDArray[np.uint8]
 
@@ -70,20 +66,9 @@ class PatchMaker:
         student = Taught(self._network, self._bundle.manifest, self._bundle.base_slots())
         student.settle(as_tensor(images))
         reached = student.statistics()
-        request = JobRequest(
-            cohort="bench",
-            bundle_digest=self._bundle.digest,
-            job=seed + 1,
-            strategy="anchored",
-            sample_ids=tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in images),
-            mean=reached.mean.numpy().copy(),
-            var=reached.var.numpy().copy(),
-            frames=len(images),
-            serial=1,
-            state=b"",
-            serving={},
+        request, lanes = offline_job(
+            self._bundle.digest, images, reached.mean.numpy(), reached.var.numpy(), seed
         )
-        lanes = ["audit" if index % _UNIFORM_EVERY == 0 else "adapt" for index in range(len(images))]
         taught, _ = self._adapter.propose(request, images, lanes)
         return dict(taught.values)
 
