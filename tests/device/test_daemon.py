@@ -34,6 +34,8 @@ bundle = "{bundle}"
 state_dir = "state"
 [mqtt]
 enabled = false
+[http]
+enabled = false
 [source]
 path = "stream"
 frames_per_second = {pace}
