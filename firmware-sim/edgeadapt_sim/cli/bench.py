@@ -99,8 +99,8 @@ def loop(
     """
     from rich.console import Console
 
-    from edgeadapt_sim.bench.loop import DOMAINS, StudyPlan, pieces, run_study
-    from edgeadapt_sim.bench.output import show, write
+    from edgeadapt_sim.bench.loop.output import show, write
+    from edgeadapt_sim.bench.loop.study import DOMAINS, StudyPlan, pieces, run_study
 
     if small:
         _refuse_others(context)

@@ -22,8 +22,17 @@ from edgeadapt_models.compile import compile_pretrained
 from edgeadapt_models.data import RenderedStream, Segment, StreamSpec, load, render
 from edgeadapt_models.data.streams.domain import parse_domain
 from edgeadapt_sim.accuracy import stretches_of
-from edgeadapt_sim.bench.arms import ArmResult, run_baselines, run_loop
-from edgeadapt_sim.bench.figures import ArmRow, Claim, PatchRow, Truth, Truths, arm_row, claims, patch_rows
+from edgeadapt_sim.bench.loop.arms import ArmResult, run_baselines, run_loop
+from edgeadapt_sim.bench.loop.figures import (
+    ArmRow,
+    Claim,
+    PatchRow,
+    Truth,
+    Truths,
+    arm_row,
+    claims,
+    patch_rows,
+)
 
 DOMAINS = (
     "clean", "gaussian_noise:5", "fog:5", "glass_blur:5", "contrast:5",

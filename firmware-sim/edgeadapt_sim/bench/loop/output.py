@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeadapt_sim import provenance
-from edgeadapt_sim.bench.figures import ArmRow, Claim
-from edgeadapt_sim.bench.loop import Study, StudyPlan
+from edgeadapt_sim.bench.loop.figures import ArmRow, Claim
+from edgeadapt_sim.bench.loop.study import Study, StudyPlan
 from edgeadapt_sim.report.style import GRID, INK, bytes_text, words
 
 _COLOURS = ("#8a8f98", "#e08214", "#6a3d9a", "#0067a5", "#117a43", "#b3261e")

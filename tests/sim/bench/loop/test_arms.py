@@ -9,7 +9,7 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.patch import Evidence
 from edgeadapt_cloud.core.jobs.job import ImageArray, JobRequest, JobResult, Verdict
 from edgeadapt_models.compile import tiny_bundle, tiny_images
-from edgeadapt_sim.bench.arms import run_baselines, run_loop
+from edgeadapt_sim.bench.loop.arms import run_baselines, run_loop
 
 FRAMES = 800
 

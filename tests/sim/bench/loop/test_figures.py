@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeadapt_sim.bench.arms import ArmResult, JobFigures, PatchFigures
-from edgeadapt_sim.bench.figures import Truth, arm_row, claims, patch_rows
-from edgeadapt_sim.bench.loop import Study, StudyPlan, pieces
-from edgeadapt_sim.bench.output import write
+from edgeadapt_sim.bench.loop.arms import ArmResult, JobFigures, PatchFigures
+from edgeadapt_sim.bench.loop.figures import Truth, arm_row, claims, patch_rows
+from edgeadapt_sim.bench.loop.output import write
+from edgeadapt_sim.bench.loop.study import Study, StudyPlan, pieces
 from edgeadapt_sim.records import Stretch
 
 TRUTH = {"one": Truth(np.zeros(600, np.int64), (Stretch("clean", 0, 200), Stretch("fog:5", 200, 600)))}

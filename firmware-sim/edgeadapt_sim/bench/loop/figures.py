@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edgeadapt_sim.bench.arms import ArmResult, JobFigures, PatchFigures
+from edgeadapt_sim.bench.loop.arms import ArmResult, JobFigures, PatchFigures
 from edgeadapt_sim.records import Stretch
 
 WORST_ALLOWED = -0.01  # a patch may leave a domain this much below own statistics, no more

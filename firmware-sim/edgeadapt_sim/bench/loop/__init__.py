@@ -1,0 +1,1 @@
+"""The whole loop against its baselines: accuracy of a fleet that meets each domain once."""
