@@ -18,9 +18,10 @@ Early in a segment up to `debt_bytes` are borrowed from the hours to come: that 
 and the bucket, which fills at the hourly rate, pays back before anything but young segments spends again.
 
 Time is the device's own running clock, which a restart continues by the part of the monotonic clock that
-surely went by; the wall clock is not read. So a clock that jumps, or a restart, grants nothing. What is
-spent between two commits is covered by `ahead_bytes` in the committed record: an unclean restart takes
-those as spent.
+surely went by; the wall clock is not read. So a clock that jumps, or a restart, grants nothing. Moments are
+only noted (`note`); the income of the time since is credited when a question is asked, in one piece, which
+comes to the same as in many. What is spent between two commits is covered by `ahead_bytes` in the committed
+record: an unclean restart takes those as spent.
 """
 
 from __future__ import annotations
@@ -71,9 +72,15 @@ class Budget:
         self.ledger = Ledger()
         self.early = False
         self._mono_s: float | None = None
+        self._noted_s = -math.inf
         self._clock_s = 0.0
         self._unsaved_bytes = 0
         self._closed = False
+
+    def note(self, now: Instant) -> None:
+        """It is so late; called for every frame, and therefore all that it does."""
+        if now.mono_s > self._noted_s:
+            self._noted_s = now.mono_s
 
     # Choosing
 
@@ -92,10 +99,12 @@ class Budget:
 
     def settle(self, lane: Lane, paid_bytes: int, real_bytes: int) -> None:
         """Give back what a sample is smaller than what was paid for it; it is never larger."""
+        self._catch_up()
         self.accounts.give(lane, paid_bytes - real_bytes)
 
     def refund(self, lane: Lane, paid_bytes: int) -> None:
         """Give back what was paid for a sample that is never sent."""
+        self._catch_up()
         self.accounts.give(lane, paid_bytes + OVERHEAD_BYTES)
 
     # The link
@@ -173,6 +182,7 @@ class Budget:
 
     def record(self) -> BudgetRecord | None:
         """What a restart should go on with; None before anything has happened."""
+        self._catch_up()
         if self._mono_s is None:
             return None
         self._unsaved_bytes = 0
@@ -199,6 +209,7 @@ class Budget:
         if saved.mono_s >= 0.0:
             elapsed_s = now.mono_s - saved.mono_s if now.mono_s >= saved.mono_s else now.mono_s
         self._clock_s, self._mono_s = max(saved.clock_s, 0.0), now.mono_s
+        self._noted_s = now.mono_s
         self._hour.restore(saved.hour)
         self._day.restore(saved.day)
         self.accounts.restore(saved.lanes)
@@ -266,12 +277,19 @@ class Budget:
         self._tokens = max(self._tokens - cost, deepest)
 
     def _fill(self, now: Instant) -> None:
+        self.note(now)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Credit the income of the time that was noted."""
+        if self._noted_s == self._mono_s or self._noted_s < 0.0:
+            return
         if self._mono_s is not None:
-            self._advance(max(now.mono_s - self._mono_s, 0.0))
-        self._mono_s = max(now.mono_s, self._mono_s or 0.0)
+            self._advance(self._noted_s - self._mono_s)
+        self._mono_s = self._noted_s
 
     def _advance(self, elapsed_s: float) -> None:
         self._clock_s += elapsed_s
         income = elapsed_s * self._hour_limit / HOUR_S
         self._tokens = min(self._tokens + income, max(float(self._burst_bytes), self._tokens))
-        self.accounts.fill(min(income, DAY_S * self._hour_limit))
+        self.accounts.fill(income)

@@ -54,6 +54,11 @@ class _Lane:
     fresh: OrderedDict[int, _Row] = field(default_factory=OrderedDict)
     out: dict[int, _Row] = field(default_factory=dict)
 
+    @property
+    def waits(self) -> bool:
+        """True when a row waits for a slot; mostly none does."""
+        return bool(self.again or self.fresh)
+
     def discard(self, sequence: int) -> None:
         """The row is done with, wherever it is."""
         self.again.pop(sequence, None)
@@ -167,7 +172,11 @@ class Delivery:
         publish: list[Publish] = []
         too_large: list[int] = []
         for lane in self._lanes:
-            while len(lane.out) < lane.slots and (entry := self._next(lane, now, budget)) is not None:
+            while (
+                lane.waits
+                and len(lane.out) < lane.slots
+                and (entry := self._next(lane, now, budget)) is not None
+            ):
                 if self._fits(entry):
                     self._send(entry, now)
                     publish.append(Publish(entry.row.sequence, self._expiry_s(entry.row.kind)))
@@ -180,6 +189,8 @@ class Delivery:
         ignored: list[int] = []
         for lane in self._lanes:
             overdue = [e for e in lane.out.values() if e.resend_mono_s <= now.mono_s]
+            if not overdue:
+                continue
             for entry in overdue:
                 entry.ignored += entry.answers < self._answers
             hopeless = [e for e in overdue if e.is_sample and e.ignored >= self._config.drop_after_sends]

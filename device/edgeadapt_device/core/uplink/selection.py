@@ -61,6 +61,7 @@ class Selection:
         if not self._enabled:
             return [], False
         self._budget.early = frame.early
+        self._budget.note(now)
         stores = self._draw(frame, now)
         kept = bool(stores)
         if not stores and not frame.at_home and frame.predicted not in self._suppressed:
@@ -94,16 +95,19 @@ class Selection:
         return stores
 
     def _draw(self, frame: Candidate, now: Instant) -> list[StoreSample]:
-        dearest = self.costs.dearest_bytes
-        left = self._budget.choosable_bytes("audit", now)
-        full = self._budget.accounts.full_bytes("audit")
-        chance = self._audit.chance(left, dearest + OVERHEAD_BYTES, full)
-        if not self._audit.draw(chance) or frame.predicted in self._suppressed:
+        chance = self._audit.draw(lambda: self._chance(now))
+        if not chance or frame.predicted in self._suppressed:
             return []
+        dearest = self.costs.dearest_bytes
         if not self._budget.take("audit", dearest, now):
             return []
         self.flagged += 1
         return [_store(frame, "audit", dearest, chance=chance)]
+
+    def _chance(self, now: Instant) -> float:
+        left = self._budget.choosable_bytes("audit", now)
+        full = self._budget.accounts.full_bytes("audit")
+        return self._audit.chance(left, self.costs.dearest_bytes + OVERHEAD_BYTES, full)
 
     def _show(self, frame: Candidate, now: Instant) -> bool:
         return self._adapt.show(_item(frame), frame.image.nbytes, lambda: _copy(frame), now.mono_s)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgeadapt.bundle import Bundle
@@ -129,6 +129,63 @@ def test_no_lane_can_take_what_another_has_saved(steps: list[tuple[Lane, int, fl
                 assert accounts.left_bytes(name) == before[name]
             assert 0.0 <= accounts.left_bytes(name) <= accounts.full_bytes(name)
     assert sum(taken.values()) <= 10_000 + income + 1e-6
+
+
+@given(_STEPS)
+def test_it_comes_to_the_same_whether_somebody_asks_at_every_moment_or_seldom(steps: list[Step]) -> None:
+    """Income is credited when a question is asked; a budget that is asked all the time has the same."""
+    lazy, eager, real_s = Budget(CONFIG, EVEN), Budget(CONFIG, EVEN), 0.0
+    assert lazy.left_bytes(at(0.0)) == eager.left_bytes(at(0.0))
+    for step in steps:
+        for part in range(1, 8):
+            eager.left_bytes(at(real_s + step.pause_s * part / 8))
+        real_s += step.pause_s
+        now = at(real_s)
+        for budget in (lazy, eager):
+            budget.note(now)
+            budget.early = step.early
+        paid = [_pays(budget, step, now) for budget in (eager, lazy)]
+        # An amount that is affordable to the last byte may fall on either side of it.
+        assume(paid[0] == paid[1])
+    for lane in EVEN:
+        assert lazy.choosable_bytes(lane, at(real_s)) == pytest.approx(
+            eager.choosable_bytes(lane, at(real_s)), abs=1e-3
+        )
+    records = lazy.record(), eager.record()
+    assert records[0] is not None
+    assert records[1] is not None
+    assert records[0].tokens == pytest.approx(records[1].tokens, abs=1e-3)
+    assert records[0].clock_s == pytest.approx(records[1].clock_s)
+    assert sum(cost for _, cost in records[0].hour) == sum(cost for _, cost in records[1].hour)
+
+
+def _pays(budget: Budget, step: Step, now: Instant) -> bool:
+    lane = step.purpose
+    if step.what == "send" or (lane != "adapt" and lane != "ask" and lane != "audit"):
+        return budget.send(step.purpose, step.size_bytes, now)
+    if not budget.take(lane, step.size_bytes, now):
+        return False
+    # Some of it is smaller than was paid for, and some never goes; neither call says when it is.
+    if step.what == "restart":
+        budget.settle(lane, step.size_bytes, step.size_bytes // 2)
+    elif step.what == "crash":
+        budget.refund(lane, step.size_bytes)
+    return True
+
+
+def test_what_comes_back_finds_the_account_as_it_is_by_then() -> None:
+    """A refund to a lane that has filled up meanwhile is lost, and does not push its income to others."""
+    lazy, eager = Budget(CONFIG, EVEN), Budget(CONFIG, EVEN)
+    for budget in (lazy, eager):
+        assert budget.take("audit", 1_000, at(0.0))
+        assert budget.take("adapt", 4_000, at(0.0))
+    full_s = (1_000 + OVERHEAD_BYTES) / (36_000 / 3600.0 * 0.25)
+    eager.left_bytes(at(full_s))
+    lazy.note(at(full_s))
+    for budget in (lazy, eager):
+        budget.refund("audit", 1_000)
+    wanted = eager.choosable_bytes("adapt", at(full_s))
+    assert lazy.choosable_bytes("adapt", at(full_s)) == pytest.approx(wanted)
 
 
 def test_what_a_lane_leaves_the_others_get() -> None:

@@ -195,7 +195,9 @@ def test_an_audit_weighed_by_its_chance_is_unbiased_whatever_the_chance_was() ->
         value = 0.0 if rich else 1.0
         chance = lane.chance(1000.0 if rich else 200.0, 100.0, 2000.0)
         truth.append(value)
-        if lane.draw(chance):
+        drawn = lane.draw(lambda known=chance: known)  # type: ignore[misc]
+        if drawn:
+            assert drawn == chance
             plain.append(value)
             weighed.append((value, 1.0 / chance))
     total = sum(weight for _, weight in weighed)
@@ -208,6 +210,18 @@ def test_a_lane_that_could_not_pay_for_the_dearest_frame_draws_none() -> None:
     assert lane.chance(99.0, 100.0, 1000.0) == 0.0
     assert lane.chance(1e9, 100.0, 1000.0) == 0.5
     assert lane.chance(-5.0, 100.0, 50.0) == 0.0
+
+
+def test_the_chance_is_reckoned_only_where_it_may_draw_and_draws_the_same_frames() -> None:
+    lane, numbers, asked = AuditLane(0.1, rng(3)), rng(3).random(5_000), []
+
+    def chance() -> float:
+        asked.append(0.04)
+        return 0.04
+
+    drawn = [lane.draw(chance) > 0.0 for _ in numbers]
+    assert drawn == [number < 0.04 for number in numbers]
+    assert len(asked) == sum(number < 0.1 for number in numbers)
 
 
 def test_vectors_that_have_no_direction_give_way_to_the_prediction() -> None:
