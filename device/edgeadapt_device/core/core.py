@@ -4,9 +4,9 @@
     plan() -> FramePlan                how to score the next frame
     next_deadline() -> mono_s | None   when to send a Tick if nothing else happens
 
-The core reads no clock, touches no file and starts no thread. A frame goes `FrameScored` ->
-`Adaptation` (what runs) -> `Uploads` (what is worth its bytes, and when it is sent). A message goes
-`Received` -> `Downlink` -> `Adaptation`.
+The core reads no clock, touches no file and starts no thread. A frame goes `FrameScored` -> `Frames`, and
+what is worth its bytes to `Uploads`, which says when it is sent. A message goes `Received` -> `Downlink` ->
+`Adaptation`. Here is who is told of what, in which order, and what must be durable before what.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 from edgeadapt.bundle.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.patch import TrustedKeys
-from edgeadapt.scoring import softmax_and_entropy
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import SPEAKS, Status, Versions, encode, topics
 from edgeadapt_device.config import DeviceConfig, suppressed_classes
@@ -31,26 +30,21 @@ from edgeadapt_device.core.effects import (
     CountStarts,
     Effect,
     Log,
-    Predicted,
     Publish,
     PublishNow,
     StoreMessage,
 )
 from edgeadapt_device.core.flagging.flagging import Flagging
-from edgeadapt_device.core.outputs import OutputWatch
+from edgeadapt_device.core.frames import Frames
 from edgeadapt_device.core.restore import restore, snapshot
 from edgeadapt_device.core.state import DeviceState
 from edgeadapt_device.core.steps import ClockSteps
-from edgeadapt_device.core.uplink.candidate import Candidate
 from edgeadapt_device.core.uplink.rows import PendingRow
 from edgeadapt_device.core.uplink.uploads import Uploads
 from edgeadapt_device.core.view import CoreView, FramePlan, metric_of
 
-_LATENCY_SHARE = 0.02
 # Effects that follow a commit.
 _LAST = (BuildGeneration, PublishNow, Publish)
-# Frames after which a start has not failed.
-_PROVEN_FRAMES = 50
 
 
 class DeviceCore:
@@ -78,7 +72,7 @@ class DeviceCore:
             failed_starts: starts in a row that did not come to score frames, as it was made durable.
             speaks: the lowest and the highest version of the protocol to speak.
         """
-        self._bundle, self._config, self._rng = bundle, config, rng
+        self._bundle, self._config = bundle, config
         self._failed_starts = failed_starts
         restored = restore(
             bundle, config, trusted, state, envelopes or {}, rng=rng, failed_starts=failed_starts
@@ -102,9 +96,10 @@ class DeviceCore:
         self._downlink = Downlink(
             bundle, config, trusted, self.adaptation, self._uploads, restored.told, speaks
         )
-        self._frames, self._last_index = 0, restored.frames
-        self._latency_ms = 0.0
-        self._outputs, self._steps = OutputWatch(), ClockSteps()
+        self._frames = Frames(
+            config, self.adaptation, self.flagging, self._uploads, rng=rng, next_index=restored.frames
+        )
+        self._steps = ClockSteps()
         self._metric_due_s: float | None = None
         self._commit_due_s: float | None = None
 
@@ -127,20 +122,7 @@ class DeviceCore:
 
     def plan(self) -> FramePlan:
         """How to score the next frame; raises RuntimeError before the first generation is ready."""
-        adaptation = self.adaptation
-        generations, trial = adaptation.switching.generations, adaptation.patches.trial
-        if generations.running is None:
-            raise RuntimeError("no generation is ready yet")
-        previous = None
-        if trial.running and generations.fallback is not None:
-            previous = generations.fallback.token if self._rng.random() < self._config.trial.share else None
-        probing = adaptation.probing
-        # On trial both sides are probed: their inner values are evidence, too.
-        needed = trial.settling or previous is not None or adaptation.routes.enabled
-        probe = probing.wanted() or (probing.enabled and needed)
-        # Frames that follow one another are often of one domain: the next begins where the last one went.
-        first = adaptation.routes.last if previous is None else None
-        return FramePlan(first if first is not None else generations.running.token, probe, previous)
+        return self._frames.plan()
 
     def route(self, plan: FramePlan, mean: FloatArray, mean_square: FloatArray) -> tuple[int, ...]:
         """Which generation is to score each of N frames, by what a probe under `plan` saw of them.
@@ -150,7 +132,7 @@ class DeviceCore:
             mean: [N, P] per-frame means of the norm layers' inputs.
             mean_square: [N, P] mean squares.
         """
-        return self.adaptation.routes.route(plan.token, mean, mean_square, self.adaptation.tracker.signature)
+        return self._frames.route(plan, mean, mean_square)
 
     @property
     def routes_frames(self) -> bool:
@@ -181,7 +163,7 @@ class DeviceCore:
     def _dispatch(self, event: ev.Event, now: Instant) -> list[Effect]:
         match event:
             case ev.FrameScored():
-                return self._on_frame(event, now)
+                return self._frames.take(event, now)
             case ev.Rescored():
                 return self.flagging.rescored(event)
             case ev.GenerationReady(token):
@@ -210,74 +192,13 @@ class DeviceCore:
             case ev.Tick():
                 return self._on_tick(now)
 
-    # Frames
-
-    def _on_frame(self, event: ev.FrameScored, now: Instant) -> list[Effect]:
-        probabilities, uncertainty = softmax_and_entropy(event.logits)
-        self._outputs.observe(event.logits, uncertainty)
-        label = int(probabilities.argmax())
-        self._frames += 1
-        proven: list[Effect] = [CountStarts(0)] if self._frames == _PROVEN_FRAMES else []
-        self._last_index = event.index + 1
-        self._latency_ms += _LATENCY_SHARE * (event.latency_ms - self._latency_ms)
-        adaptation = self.adaptation
-        segment = adaptation.tracker.segment
-        # The frame that ends a trial was still scored by what was on trial.
-        generation = self._name(adaptation.switching.generations.patch_of(event.token))
-        effects = proven + adaptation.on_frame(event, label, uncertainty, now)
-        if adaptation.tracker.segment != segment:
-            self._uploads.new_segment(now)
-            segment = adaptation.tracker.segment
-        decision = self.flagging.judge(event, uncertainty)
-        frame = Candidate(
-            index=event.index,
-            image=event.image,
-            probabilities=probabilities,
-            predicted=label,
-            entropy=uncertainty,
-            embedding=event.embedding,
-            decision=decision,
-            segment=segment,
-            generation=generation,
-            captured_s=now.wall_s,
-            # What went to another domain's patch says nothing new about this segment.
-            at_home=adaptation.routes.is_elsewhere(event.token)
-            or adaptation.at_home(self._config.flagging.min_drift),
-            early=adaptation.tracker.frames < self._config.budget.shift_frames,
-        )
-        stores, kept = self._uploads.offer(frame, now)
-        answer = Predicted(
-            event.index,
-            label,
-            probabilities,
-            uncertainty,
-            generation,
-            segment,
-            kept,
-            decision.verdict,
-        )
-        effects += [answer, *stores]
-        followed = self.flagging.follow(frame, now)
-        asked = self._uploads.ask(followed.questions, now)
-        said = self.flagging.asked(followed.questions, {store.cluster for store in asked}, now)
-        return [*effects, *asked, *said, *followed.effects]
-
-    def _name(self, patch: str | None) -> str:
-        """What a generation is called where people see it."""
-        return (patch or "")[:12] or "base"
-
-    def _generation(self) -> str:
-        """What scores frames; before the first session is built, what it is built for."""
-        running = self.adaptation.switching.generations.running
-        return self._name(running.patch if running is not None else self.adaptation.switching.running.digest)
-
     def _on_connected(self, max_packet_bytes: int, now: Instant) -> list[Effect]:
         self._uploads.connect(max_packet_bytes, now)
         birth = Status(
             epoch=self.epoch,
             online=True,
             bundle=self._bundle.digest,
-            generation=self._generation(),
+            generation=self._frames.generation,
             speaks=self.speaks,
         )
         topic = topics.up(self._config.device.fleet, self._config.device.name, "status")
@@ -335,7 +256,7 @@ class DeviceCore:
 
         Such a start has not failed, unless there was a session and it could not score a single frame.
         """
-        clean: list[Effect] = [] if self.ready and not self._frames else [CountStarts(0)]
+        clean: list[Effect] = [] if self.ready and not self._frames.seen else [CountStarts(0)]
         ended = [*self.flush(), *self.adaptation.stop()]
         self._uploads.budget.close()
         return [*ended, self.commit(), *clean]
@@ -353,7 +274,7 @@ class DeviceCore:
             self._downlink.told,
             self._uploads.budget.record(),
             self.epoch,
-            self._last_index,
+            self._frames.next_index,
             self.flagging.quarantine.records,
         )
         return CommitState(state, envelopes)
@@ -362,11 +283,11 @@ class DeviceCore:
         """What can be seen of the device now."""
         adaptation = self.adaptation
         return CoreView(
-            frames=self._frames,
+            frames=self._frames.seen,
             flagged=self._uploads.flagged,
             uploaded=self._uploads.uploaded,
             segment=adaptation.tracker.segment,
-            generation=self._generation(),
+            generation=self._frames.generation,
             trial=adaptation.patches.trial.state.value,
             evidence=adaptation.patches.trial.evidence.lines if adaptation.patches.trial.watched else (),
             drift=adaptation.tracker.drift,
@@ -383,7 +304,7 @@ class DeviceCore:
             recovered=self._restored.recovered,
             rerouted=adaptation.routes.rerouted,
             warm_sessions=len(adaptation.routes.warm),
-            latency_ms=self._latency_ms,
-            output_trouble=self._outputs.trouble,
+            latency_ms=self._frames.latency_ms,
+            output_trouble=self._frames.trouble,
             protocol_trouble=self._downlink.accord.trouble,
         )
