@@ -5,6 +5,7 @@ Each is offered in a cohort of its own, as a device tells what anybody could pro
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Any
 
@@ -18,10 +19,11 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import Assign, Command, Outcome, SignatureReport
 from edgeadapt.wire.topics import patch as patch_topic
 from edgeadapt_sim.conformance.clause import Clause, Trial, Verdict, failed, not_shown, passed
+from edgeadapt_sim.conformance.leftovers import COHORT
 from edgeadapt_sim.conformance.stand import online
 
 _LIFETIME_S = 7 * 86400.0
-_NUDGE = np.float32(0.01)
+_NUDGE = 0.01
 
 
 def header(trial: Trial, cohort: str, **changes: Any) -> PatchHeader:
@@ -43,15 +45,19 @@ def header(trial: Trial, cohort: str, **changes: Any) -> PatchHeader:
 
 
 def values(trial: Trial) -> dict[str, FloatArray]:
-    """One slot of the bundle, moved by as little as matters to nobody."""
+    """One slot of the bundle, moved by as little as matters to nobody, and each time by another amount.
+
+    Values that were confirmed or taken back on this device before, by an earlier run, would need no trial.
+    """
     assert trial.bundle is not None
+    nudge = np.float32(_NUDGE * (1.0 + secrets.randbelow(1 << 16) / (1 << 16)))
     base = trial.bundle.base_slots()
     slot = next(s for s in trial.bundle.manifest.slots if s.name in base)
     value = base[slot.name].astype(np.float32)
-    return {slot.name: np.clip(value + _NUDGE, slot.lower, slot.upper).astype(np.float32)}
+    return {slot.name: np.clip(value + nudge, slot.lower, slot.upper).astype(np.float32)}
 
 
-def _assign(trial: Trial) -> str | None:
+def assign(trial: Trial) -> str | None:
     """Put the device's present segment into a cohort of its own; None when it does not say where it is."""
     stand = trial.stand
 
@@ -63,18 +69,19 @@ def _assign(trial: Trial) -> str | None:
     stand.until(lambda: len(reports()) > before, trial.patience.answer_s)
     if not reports():
         return None
-    newest, cohort = reports()[-1], trial.fresh("cohort")
+    newest, cohort = reports()[-1], trial.fresh(COHORT)
     message = Assign(cohort=cohort, segment=newest.segment, channel="stable", bundle=newest.bundle)
     stand.tell("assign", message, retain=True)
     return cohort
 
 
-def _outcomes(trial: Trial, digest: str) -> list[Outcome]:
+def outcomes(trial: Trial, digest: str) -> list[Outcome]:
+    """What the device has said about one patch."""
     rows = [copies.row for copies in trial.stand.rows.values()]
     return [row for row in rows if isinstance(row, Outcome) and row.patch == digest]
 
 
-def _offer(trial: Trial, cohort: str, envelope: bytes) -> str:
+def offer(trial: Trial, cohort: str, envelope: bytes) -> str:
     """Retain a patch on the cohort's topic; returns its digest."""
     trial.stand.send(patch_topic(trial.stand.fleet, cohort, "stable"), envelope, retain=True)
     return sha256_hex(envelope)
@@ -83,9 +90,9 @@ def _offer(trial: Trial, cohort: str, envelope: bytes) -> str:
 def _refused(trial: Trial, cohort: str | None, envelope: bytes, reason: str) -> Verdict:
     if cohort is None:
         return not_shown("it does not say which segment it is in")
-    digest = _offer(trial, cohort, envelope)
-    trial.stand.until(lambda: bool(_outcomes(trial, digest)), trial.patience.answer_s)
-    found = _outcomes(trial, digest)
+    digest = offer(trial, cohort, envelope)
+    trial.stand.until(lambda: bool(outcomes(trial, digest)), trial.patience.answer_s)
+    found = outcomes(trial, digest)
     if not found:
         return failed("no outcome came")
     if found[0].state != "refused":
@@ -99,7 +106,7 @@ def unsigned(trial: Trial) -> Verdict:
     """A signature that does not match is refused."""
     if trial.key is None:
         return not_shown("no key was given")
-    cohort = _assign(trial)
+    cohort = assign(trial)
     good = seal(header(trial, cohort or ""), {}, np.zeros(0, np.float32), trial.key)
     # The signature is the last thing in the envelope.
     return _refused(trial, cohort, good[:-64] + bytes(64), "bad-signature")
@@ -107,7 +114,7 @@ def unsigned(trial: Trial) -> Verdict:
 
 def stranger(trial: Trial) -> Verdict:
     """A key that is not pinned is nobody's."""
-    cohort = _assign(trial)
+    cohort = assign(trial)
     key = Ed25519PrivateKey.generate()
     return _refused(
         trial, cohort, seal(header(trial, cohort or ""), {}, np.zeros(0, np.float32), key), "unknown-key"
@@ -116,7 +123,7 @@ def stranger(trial: Trial) -> Verdict:
 
 def malformed(trial: Trial) -> Verdict:
     """What is no envelope is refused."""
-    return _refused(trial, _assign(trial), b"\x83\xa7payload", "malformed")
+    return _refused(trial, assign(trial), b"\x83\xa7payload", "malformed")
 
 
 def oversize(trial: Trial) -> Verdict:
@@ -124,13 +131,13 @@ def oversize(trial: Trial) -> Verdict:
     limit = trial.stand.max_packet_bytes
     if limit and limit < MAX_PATCH_BYTES + 1024:
         return not_shown(f"the broker takes packets of {limit} bytes only")
-    return _refused(trial, _assign(trial), bytes(MAX_PATCH_BYTES + 1), "too-large")
+    return _refused(trial, assign(trial), bytes(MAX_PATCH_BYTES + 1), "too-large")
 
 
 def _signed(trial: Trial, reason: str, **changes: Any) -> Verdict:
     if trial.key is None:
         return not_shown("no key was given")
-    cohort = _assign(trial)
+    cohort = assign(trial)
     made = header(trial, **({"cohort": cohort or ""} | changes))
     return _refused(trial, cohort, seal(made, {}, np.zeros(0, np.float32), trial.key), reason)
 
@@ -154,14 +161,14 @@ def good(trial: Trial) -> Verdict:
     """A good patch goes on trial and is confirmed or reverted; an older serial is refused after it."""
     if trial.key is None or trial.bundle is None:
         return not_shown("no key or no bundle was given")
-    cohort = _assign(trial)
+    cohort = assign(trial)
     if cohort is None:
         return not_shown("it does not say which segment it is in")
     nothing = np.zeros(0, np.float32)
-    digest = _offer(trial, cohort, seal(header(trial, cohort), values(trial), nothing, trial.key))
+    digest = offer(trial, cohort, seal(header(trial, cohort), values(trial), nothing, trial.key))
 
     def states() -> list[str]:
-        return [outcome.state for outcome in _outcomes(trial, digest)]
+        return [outcome.state for outcome in outcomes(trial, digest)]
 
     trial.stand.until(
         lambda: bool({"confirmed", "reverted", "refused"} & set(states())), trial.patience.sample_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgeadapt_sim.conformance import delivery, orders, patches, session, wants
+from edgeadapt_sim.conformance import delivery, orders, patches, rollback, session, wants
 from edgeadapt_sim.conformance.clause import Clause, Shown, Trial, shown
 
 CLAUSES: tuple[Clause, ...] = (
@@ -12,6 +12,7 @@ CLAUSES: tuple[Clause, ...] = (
     *orders.CLAUSES,
     *delivery.CLAUSES,
     *patches.CLAUSES,
+    *rollback.CLAUSES,
     *wants.CLAUSES,
     # Where samples wait to be wanted, one has come by now.
     *delivery.SAMPLES,

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import queue
 import secrets
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -36,26 +34,14 @@ from edgeadapt.wire import (
     encode,
 )
 from edgeadapt.wire.topics import ROOT, check_name, cloud_reply, cloud_status, down, up
+from edgeadapt_sim.conformance import leftovers
+from edgeadapt_sim.conformance.access import CONNECT_S, Access
 
 # paho's class carries no types.
 _properties: Callable[[int], Properties] = Properties
-_CONNECT_S = 15.0
 _ROWS = (Sample, SignatureReport, Outcome, Descriptors)
 Row = Sample | SignatureReport | Outcome | Descriptors
 Key = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How to get at the broker. Empty strings: not needed."""
-
-    host: str = "127.0.0.1"
-    port: int = 1883
-    username: str = ""
-    password: str = ""
-    tls_ca: str = ""
-    tls_cert: str = ""
-    tls_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,46 +92,67 @@ class Stand:
         self._epoch = int(time.time())
         self._retained: set[str] = set()
         self._inbox: queue.SimpleQueue[Heard] = queue.SimpleQueue()
-        self._client = self._make(self.asker)
+        self._greeting = b""
+        self._client = access.client(self.asker)
+        # However this ends, no cloud is there afterwards: an empty retained will takes the greeting away.
+        self._client.will_set(cloud_status(fleet), b"", qos=1, retain=True)
 
     def __enter__(self) -> Stand:
+        """Connect, and clear away what an earlier run has left; raises TransportError and ConfigError."""
         self._client.on_connect, self._client.on_message = self._on_connect, self._on_message
-        connect(self._client, self.access)
-        self.pump(0.5)
-        if any(isinstance(h.message, ServerStatus) and h.message.online for h in self.heard):
+        self.access.connect(self._client)
+        try:
+            left = leftovers.find(self._client, self.fleet, self.device)
+            self.pump(0.5)
+            if any(isinstance(h.message, ServerStatus) and h.message.online for h in self.heard):
+                raise ConfigError(
+                    f"a service serves fleet {self.fleet!r}: stop it, as it would answer the device, too"
+                )
+            for topic in left:
+                self.send(topic, b"", retain=True)
+            self.say_speaks((1, 1))
+        except BaseException:
+            self._clear()
             self._leave()
-            raise ConfigError(
-                f"a service serves fleet {self.fleet!r}: stop it, as it would answer the device, too"
-            )
-        self.say_speaks((1, 1))
+            raise
         return self
 
-    def __exit__(self, *error: object) -> None:
-        for topic in sorted(self._retained):
-            self.send(topic, b"", retain=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Take back all that was retained; raises TransportError when the broker is gone before that."""
+        cleared = self._clear()
         self._leave()
+        if not cleared and kind is None:
+            left = ", ".join(sorted(self._retained))
+            raise TransportError(f"these stay retained, as the broker is gone: {left}")
+
+    def _clear(self) -> bool:
+        """Nothing of ours stays retained; False when the broker does not take that."""
+        try:
+            for topic in sorted(self._retained):
+                self.send(topic, b"", retain=True)
+                self._retained.discard(topic)
+        except TransportError:
+            return False
+        return True
 
     def _leave(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
         self._client.on_connect = self._client.on_message = None
 
-    def _make(self, client_id: str) -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
-        secure(client, self.access)
-        return client
-
     # Sending
 
     def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish, QoS 1, and wait until the broker has it; raises TransportError."""
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
-        try:
-            info.wait_for_publish(_CONNECT_S)
-        except (RuntimeError, ValueError) as error:
-            raise TransportError(f"{topic} could not be sent: {error}") from error
         if retain and payload:
             self._retained.add(topic)
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        try:
+            info.wait_for_publish(CONNECT_S)
+        except (RuntimeError, ValueError) as error:
+            raise TransportError(f"{topic} could not be sent: {error}") from error
+        if not info.is_published():
+            raise TransportError(f"{topic} could not be sent: the broker does not answer")
 
     def tell(self, kind: str, message: AnyMessage, *, retain: bool = False) -> None:
         """Say something to the device."""
@@ -155,7 +162,8 @@ class Stand:
         """The cloud is there, and speaks this."""
         self._epoch += 1
         status = ServerStatus(epoch=self._epoch, online=True, speaks=speaks)
-        self.send(cloud_status(self.fleet), encode(status), retain=True)
+        self._greeting = encode(status)
+        self.send(cloud_status(self.fleet), self._greeting, retain=True)
 
     def order(self, command: Command, *, answer_to: str = "", mark: bytes = b"") -> None:
         """Send a command; `answer_to` is this stand's own reply topic unless given."""
@@ -164,7 +172,7 @@ class Stand:
         if mark:
             made.CorrelationData = mark
         topic = down(self.fleet, self.device, "command")
-        self._client.publish(topic, encode(command), qos=1, properties=made).wait_for_publish(_CONNECT_S)
+        self._client.publish(topic, encode(command), qos=1, properties=made).wait_for_publish(CONNECT_S)
 
     def acknowledge(self, key: Key) -> None:
         """Tell the device that one row is committed."""
@@ -180,8 +188,8 @@ class Stand:
 
     def take_over(self) -> None:
         """Take the device's place at the broker for a moment; raises TransportError when it cannot."""
-        thief = self._make(self.device)
-        connect(thief, self.access)
+        thief = self.access.client(self.device)
+        self.access.connect(thief)
         thief.disconnect()
         thief.loop_stop()
 
@@ -241,6 +249,9 @@ class Stand:
         own = f"{ROOT}/{self.fleet}/{self.device}/up/#"
         for topic in (cloud_status(self.fleet), own, cloud_reply(self.fleet, self.asker), self.foreign):
             client.subscribe(topic, qos=1)
+        if self._greeting:
+            # The connection was lost, and the will has taken the greeting away.
+            client.publish(cloud_status(self.fleet), self._greeting, qos=1, retain=True)
 
     def _on_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
         payload = bytes(message.payload)
@@ -255,32 +266,6 @@ class Stand:
             return  # our own
         mark = correlation if isinstance(correlation, bytes) else b""
         self._inbox.put(Heard(topic, payload, message.retain, mark, time.monotonic(), read, fault))
-
-
-def secure(client: paho.Client, access: Access) -> None:
-    """Say who we are, and who must answer; raises ConfigError when a file cannot be used."""
-    try:
-        if access.username:
-            client.username_pw_set(access.username, access.password or None)
-        if access.tls_ca:
-            client.tls_set(access.tls_ca, access.tls_cert or None, access.tls_key or None)
-    except (OSError, ssl.SSLError, ValueError) as error:
-        raise ConfigError(f"a TLS file cannot be used: {error}") from error
-
-
-def connect(client: paho.Client, access: Access) -> None:
-    """Connect and start the client's thread; raises TransportError."""
-    try:
-        client.connect(access.host, access.port, keepalive=30)
-    except (OSError, ValueError) as error:
-        raise TransportError(f"no broker at {access.host}:{access.port}: {error}") from error
-    client.loop_start()
-    deadline_s = time.monotonic() + _CONNECT_S
-    while not client.is_connected():
-        if time.monotonic() > deadline_s:
-            client.loop_stop()
-            raise TransportError(f"the broker at {access.host}:{access.port} does not let us in")
-        time.sleep(0.01)
 
 
 def status_topic(stand: Stand) -> str:

@@ -1,4 +1,4 @@
-"""A device in a hundred lines: what the protocol asks at least, and three ways to get it wrong.
+"""A device in two hundred lines: what the protocol asks at least, and six ways to get it wrong.
 
 It has no model; signatures are what its outbox holds. A plain MQTT client, as one in another language is.
 """
@@ -23,6 +23,7 @@ from edgeadapt.wire import (
     Ack,
     Assign,
     Command,
+    Metric,
     Outcome,
     Reply,
     ServerStatus,
@@ -51,9 +52,14 @@ class SmallDevice:
         reuses_sequences: bool = False,
         ignores_acks: bool = False,
         believes_anyone: bool = False,
+        stays_patched: bool = False,
+        forgets_rollbacks: bool = False,
+        takes_old: bool = False,
     ) -> None:
         self._bundle, self._trusted = bundle, trusted
         self._reuses, self._ignores, self._believes = reuses_sequences, ignores_acks, believes_anyone
+        self._stays, self._forgets, self._takes_old = stays_patched, forgets_rollbacks, takes_old
+        self._blocked, self._runs = set[bytes](), ("", b"")
         self._rows: dict[int, tuple[str, bytes]] = {}
         self._sequence, self._reports, self._obeyed = 0, 0, set[str]()
         self._serials: dict[str, int] = {}
@@ -91,6 +97,14 @@ class SmallDevice:
             with self._lock:
                 for kind, payload in self._rows.values() if self._speaks_with_cloud else ():
                     self._client.publish(self._up(kind), payload, qos=1)
+                if self._speaks_with_cloud:
+                    self._client.publish(self._up("metric"), self._metric())
+
+    def _metric(self) -> bytes:
+        return encode(Metric(
+            epoch=1, frames=0, flagged=0, uploaded=0, bytes_up=0, bytes_down=0, budget_left_bytes=0,
+            latency_ms=0.0, generation=self._runs[0],
+        ))  # fmt: skip
 
     def _on_message(self, client: paho.Client, data: Any, message: paho.MQTTMessage) -> None:
         payload = bytes(message.payload)
@@ -119,7 +133,10 @@ class SmallDevice:
         again = command.id in self._obeyed
         if not again and command.id:
             self._obeyed.add(command.id)
-            self._report()
+            if command.action == "report":
+                self._report()
+            else:
+                self._roll_back()
         asked = getattr(properties, "ResponseTopic", "")
         made = _properties(PacketTypes.PUBLISH)
         if correlation := getattr(properties, "CorrelationData", b""):
@@ -128,6 +145,12 @@ class SmallDevice:
         reply = Reply(id=command.id, done=bool(command.id), reason=reason)  # type: ignore[arg-type]
         topic = asked if topics.is_reply_topic(asked, FLEET) else self._up("reply")
         self._client.publish(topic, encode(reply), qos=1, properties=made)
+
+    def _roll_back(self) -> None:
+        if not self._forgets:
+            self._blocked.add(self._runs[1])
+        if not self._stays:
+            self._runs = ("", b"")
 
     def _report(self) -> None:
         # What differs from one report to the next.
@@ -149,21 +172,29 @@ class SmallDevice:
 
     def _patch(self, cohort: str, payload: bytes) -> None:
         digest = sha256_hex(payload)
-        if not payload or digest in self._heard:
+        if not payload or (digest in self._heard and not self._takes_old):
             return
         self._heard.add(digest)
-        serial = 0
+        # What it believes in spite of its signature moves something, as far as it knows.
+        serial, values = 0, b"forged"
         try:
             patch = open_envelope(payload, self._trusted)
             serial = patch.header.serial
+            last = 0 if self._takes_old else self._serials.get(cohort, 0)
+            values = b"".join(value.tobytes() for value in patch.values.values())
             check_fit(patch, self._bundle)
-            check_fresh(patch, cohort=cohort, last_serial=self._serials.get(cohort, 0), wall_s=time.time())
+            check_fresh(patch, cohort=cohort, last_serial=last, wall_s=time.time())
         except TrustError as error:
             if not (self._believes and error.refusal.value == "bad-signature"):
                 self._outcome(cohort, serial, digest, "refused", str(error))
                 return
         self._serials[cohort] = serial
-        self._outcome(cohort, serial, digest, "trial", "")
+        if values and values in self._blocked:
+            self._outcome(cohort, serial, digest, "reverted", "taken back here before")
+            return
+        if values:
+            self._outcome(cohort, serial, digest, "trial", "")
+        self._runs = (digest, values)
         self._outcome(cohort, serial, digest, "confirmed", "")
 
     def _outcome(self, cohort: str, serial: int, digest: str, state: Any, reason: str) -> None:

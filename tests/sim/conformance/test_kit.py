@@ -1,4 +1,4 @@
-"""A small device that does everything right passes; each of three that get one thing wrong fails for it."""
+"""A small device that does everything right passes; each of six that get one thing wrong fails for it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from edgeadapt.wire import ServerStatus, encode
 from edgeadapt.wire.topics import cloud_status
 from edgeadapt_sim.broker import Broker
 from edgeadapt_sim.cli.conformance import command
+from edgeadapt_sim.conformance.access import Access
 from edgeadapt_sim.conformance.clause import Patience, Shown, Trial
 from edgeadapt_sim.conformance.run import CLAUSES, fails, run
-from edgeadapt_sim.conformance.stand import Access, Stand
+from edgeadapt_sim.conformance.stand import Stand
 from tests.cloud.fleet import KEY, TRUSTED
 from tests.core.bundles import bundle as toy_bundle
 from tests.sim.conformance.small import FLEET, NAME, SmallDevice
 
 pytestmark = pytest.mark.integration
 BUNDLE = toy_bundle()
-PATIENCE = Patience(answer_s=5.0, resend_s=5.0, quiet_s=1.5, sample_s=0.2)
+PATIENCE = Patience(answer_s=5.0, resend_s=5.0, quiet_s=1.5, sample_s=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,9 @@ def test_a_device_that_does_it_right_passes(broker: Broker) -> None:
         ("reuses_sequences", "delivery.sequences", "came with other bytes"),
         ("ignores_acks", "delivery.acked", "after it was acknowledged"),
         ("believes_anyone", "patch.unsigned", "it was not refused: trial"),
+        ("takes_old", "rollback.serial", "the older serial came again, and was taken: trial"),
+        ("forgets_rollbacks", "rollback.command", "not answered 'reverted': trial"),
+        ("stays_patched", "rollback.command", "says that it went back, and runs"),
     ],
 )
 def test_what_a_device_gets_wrong_is_found(broker: Broker, wrong: str, clause: str, words: str) -> None:

@@ -14,9 +14,10 @@ import pytest
 from edgeadapt.bundle import read_folder
 from edgeadapt_models.compile import tiny_bundle
 from edgeadapt_sim.broker import Broker
+from edgeadapt_sim.conformance.access import Access
 from edgeadapt_sim.conformance.clause import Patience, Trial
 from edgeadapt_sim.conformance.run import CLAUSES, run
-from edgeadapt_sim.conformance.stand import Access, Stand
+from edgeadapt_sim.conformance.stand import Stand
 from tests.device import rig
 
 pytestmark = pytest.mark.integration
@@ -53,6 +54,7 @@ settle_frames = 0
 [output]
 predictions = ""
 status_every_s = 0.2
+metric_every_s = 0.5
 [trust]
 keys = ["{key}"]
 """
