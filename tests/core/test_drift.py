@@ -170,3 +170,36 @@ def test_the_tolerance_grows_where_classes_are_known_by_few_frames() -> None:
         )
         found.append(drift.tolerance(features, labels, labels, calibration))
     assert 0.05 <= found[0] < found[1] < 0.6
+
+
+def a_scene(source: Calibration, things: int, count: int, seed: int) -> tuple[FloatArray, Labels]:
+    """Usual frames of one class, seen in turns; each time they differ by a fiftieth of the deviations."""
+    rng = np.random.default_rng(seed)
+    vectors, labels = frames(20 * things, seed=seed)
+    usual = np.flatnonzero(labels == seed % CLASSES)[:things]
+    seen = rng.choice(usual, size=count)
+    noise = 0.02 * source.signature_std * rng.normal(size=(count, SIZE))
+    return (vectors[seen] + noise).astype(np.float32), labels[seen]
+
+
+@pytest.mark.parametrize("things", [1, 4, 20, 60])
+def test_a_scene_of_a_few_things_seen_in_turns_is_no_drift(source: Calibration, things: int) -> None:
+    """Eight scenes of 500 frames one after the other, at home all the time."""
+    alarms = 0
+    alarm = DriftAlarm.of(source)
+    for scene in range(8):
+        for vector, label in zip(*a_scene(source, things, 500, seed=300 + scene), strict=True):
+            alarm.update(vector, int(label))
+            if alarm.alarm:
+                alarms += 1
+                alarm.restart()
+    assert alarms == 0
+
+
+def test_scenes_of_another_domain_are_drift(source: Calibration) -> None:
+    """What repeats is left out, what is new counts: each scene brings as much as it shows."""
+    step = whitened_step(source, 1.0)
+    vectors, labels = zip(*[a_scene(source, 20, 60, seed=400 + scene) for scene in range(8)], strict=True)
+    alarm = played(source, np.concatenate(vectors) + step, np.concatenate(labels))
+    assert alarm.alarm
+    assert alarm.repeats > 100

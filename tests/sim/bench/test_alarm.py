@@ -51,6 +51,13 @@ def test_streams_hold_no_image_twice_and_come_in_the_order_asked_for(material: M
         assert {"iid": changes > 100, "sorted": changes == 9, "runs": changes <= 4}[order]
 
 
+def test_a_scene_shows_a_few_images_of_one_class_again_and_again(material: Material) -> None:
+    chosen = ordered(material.clean, "scenes", 375, np.random.default_rng(1)).reshape(3, 125)
+    for scene in chosen:
+        assert len(set(material.clean.labels[scene].tolist())) == 1
+        assert 15 <= len(set(scene.tolist())) <= 20
+
+
 def test_clean_streams_are_counted_for_both_rules(material: Material) -> None:
     row = false_row(PLAN, material, "sorted")
     assert (row.streams, row.order, row.network) == (4, "sorted", "tiny/net")
@@ -117,5 +124,5 @@ def test_what_is_left(tmp_path: Path) -> None:
 
 
 def test_a_piece_for_every_part_of_the_study(material: Material) -> None:
-    assert len(pieces(PLAN)) == 1 + 3 + 1
+    assert len(pieces(PLAN)) == 1 + 4 + 1
     assert source_of(material).features == 16

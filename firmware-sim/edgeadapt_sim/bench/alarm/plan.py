@@ -11,8 +11,8 @@ CORRUPTIONS = (
 )  # fmt: skip
 #: Levels that are looked at; the device's own is the first.
 LEVELS = (0.01, 0.05, 0.1)
-#: How the frames of a clean stream are ordered.
-ORDERS = ("iid", "sorted", "runs")
+#: How the frames of a clean stream are ordered; in scenes, a few images of one class come again and again.
+ORDERS = ("iid", "sorted", "runs", "scenes")
 #: The alarm, and the rule that it took the place of.
 RULES = ("alarm", "distance")
 

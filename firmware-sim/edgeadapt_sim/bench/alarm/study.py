@@ -1,4 +1,4 @@
-"""The study: clean streams in three orders, then drift that begins after clean frames; real test images."""
+"""The study: clean streams in four orders, then drift that begins after clean frames; real test images."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from edgeadapt_sim.bench.alarm.plan import (
 )
 
 _RUN_FRAMES = 50  # of one class, in the order "runs"
+_SCENE_FRAMES, _SCENE_IMAGES = 125, 20  # frames of one scene, and the images that it shows in turns
 _PACE = 30.0  # frames per second of virtual time
 _START = Instant(0.0, 1_700_000_000.0)
 
@@ -94,7 +95,10 @@ def false_row(plan: AlarmPlan, material: Material, order: str) -> FalseRow:
 
 
 def ordered(clean: Probed, order: str, frames: int, rng: np.random.Generator) -> Indices:
-    """Indices of a stream without any image twice; fewer than `frames` where there are not so many."""
+    """Indices of a stream; fewer than `frames` where there are not so many.
+
+    No image comes twice, but for the order "scenes", in which each scene shows a few, drawn again and again.
+    """
     drawn = rng.permutation(len(clean.labels))
     if order == "iid":
         return drawn[:frames]
@@ -104,6 +108,10 @@ def ordered(clean: Probed, order: str, frames: int, rng: np.random.Generator) ->
         chosen = drawn[:frames]
         return chosen[np.argsort(rank[chosen], kind="stable")]
     left = {int(k): drawn[clean.labels[drawn] == k] for k in classes}
+    if order == "scenes":
+        shown = rng.choice(classes, size=max(frames // _SCENE_FRAMES, 1)).tolist()
+        pools = [rng.permutation(left[label])[:_SCENE_IMAGES] for label in shown]
+        return np.concatenate([rng.choice(pool, size=_SCENE_FRAMES) for pool in pools])
     runs = []
     for label in rng.choice(classes, size=max(frames // _RUN_FRAMES, 1)).tolist():
         runs.append(left[label][:_RUN_FRAMES])
