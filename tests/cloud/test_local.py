@@ -87,6 +87,36 @@ def test_job_gets_samples_in_order_of_arrival_pooled_statistics_and_images() -> 
     assert adapter.lanes[0] == ["adapt"] * 8
 
 
+def test_what_stays_strange_is_no_lesson_but_jobs_know_of_it(tmp_path: Path) -> None:
+    """Also after a restart, which has only what is stored."""
+    adapter = FixedAdapter()
+    cloud, device = local(adapter, tmp_path), DeviceDouble("one")
+    cloud.deliver(*device.signature(), at(1))
+    for changes in (
+        {"lane": "audit", "chance": 0.125, "verdict": "unknown"},
+        {"lane": "audit", "chance": 0.25, "verdict": "familiar"},
+        {"lane": "adapt", "verdict": "unknown"},
+        {"lane": "ask", "verdict": "unknown"},
+    ):
+        cloud.deliver(*device.sample(**changes), at(2))
+    cloud.close()
+    cloud = local(adapter, tmp_path)
+    feed(cloud, device, 6, at(3))
+    assert not adapter.requests, "seven to learn from"
+    feed(cloud, device, 1, at(4))
+    assert adapter.lanes[0] == ["strange", "audit"] + ["adapt"] * 7
+    strange, known = adapter.requests[0].draws
+    assert (strange.chance, strange.strange, strange.predicted, strange.generation) == (
+        0.125,
+        True,
+        1,
+        "base",
+    )
+    assert (known.chance, known.strange) == (0.25, False)
+    assert known.sha256 == adapter.requests[0].sample_ids[1]
+    cloud.close()
+
+
 def test_next_job_waits_for_growth_and_gets_state_and_served_values() -> None:
     adapter = FixedAdapter()
     cloud, device = local(adapter), DeviceDouble("one")

@@ -6,6 +6,12 @@
     teach      the strategy proposes slot values, as far as int8 models of the bundle can take them
     judge      candidate, statistics-only and serving student on the unseen samples (`gate.judge`)
     calibrate  the scorers' thresholds under the patch (`thresholds`)
+    audit      how often the devices said what the teacher says, where the audit lane drew (`core.audit`)
+
+What is strange to a model that has adapted (lane "strange") has no part in any label: the teacher does not
+settle on it, no strategy sees it, and it is left out of the gate's figures, which speak for the frames that
+devices take for known. It stays where the question is what devices see: the student's statistics, which on a
+device come from all frames, and the thresholds, which would be too strict without it.
 
 Invariants: values are returned only with a verdict that passed; the same request gives the same patch,
 whatever ran before.
@@ -37,6 +43,7 @@ from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.teacher import Teacher
 from edgeadapt_cloud.adapt.thresholds import calibration_frames, patch_thresholds
 from edgeadapt_cloud.adapt.views import as_tensor
+from edgeadapt_cloud.core.audit import audited
 from edgeadapt_cloud.core.jobs.job import ImageArray, JobRequest, JobResult, Verdict
 from edgeadapt_models.zoo import load_pretrained
 
@@ -54,14 +61,22 @@ class Networks:
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """The samples of one job: images [N, C, H, W], soft labels [N, K] and masks [N]."""
+    """The samples of one job: images [N, C, H, W], soft labels [N, K] and masks [N].
+
+    `uniform` is all that was drawn at random, what is `strange` too; nothing is taught of `unseen`.
+    """
 
     images: Tensor
     labels: Tensor
     uniform: Tensor
+    strange: Tensor
     unseen: Tensor
-    asked: Tensor
     exact: Tensor
+
+    @property
+    def judged(self) -> Tensor:
+        """What the gate looks at."""
+        return self.unseen & ~self.strange
 
 
 class Adapter:
@@ -104,7 +119,8 @@ class Adapter:
             ConfigError: unknown strategy, or the request does not fit the bundle.
         """
         started_s = time.perf_counter()
-        taught, evidence = self.propose(request, images, lanes)
+        pool = self._label(request, images, lanes)
+        taught, evidence = self._propose(request, pool)
         verdict = Verdict(_passed(evidence), evidence)
         return JobResult(
             cohort=request.cohort,
@@ -117,6 +133,7 @@ class Adapter:
             state=taught.state,
             note=_note(evidence, taught),
             thresholds=taught.thresholds if verdict.passed else {},
+            audit=audited(request.draws, self._classes_of(request, pool)),
         )
 
     def propose(
@@ -127,13 +144,14 @@ class Adapter:
 
         Nothing is taught, and the values are empty, where the material does not pass. Raises as `run` does.
         """
-        strategy = STRATEGIES.get(request.strategy)
-        self._check(request, images, lanes)
-        pool = self._label(images, lanes, request.lossy)
-        evidence = gate.material(
-            gate.Material(len(images), int(pool.unseen.sum()), pool.labels, request.mean, request.var),
-            self._settings.gate,
+        return self._propose(request, self._label(request, images, lanes))
+
+    def _propose(self, request: JobRequest, pool: _Pool) -> tuple[Taught, tuple[Evidence, ...]]:
+        strategy, known = STRATEGIES.get(request.strategy), ~pool.strange
+        found = gate.Material(
+            int(known.sum()), int(pool.judged.sum()), pool.labels[known], request.mean, request.var
         )
+        evidence = gate.material(found, self._settings.gate)
         if not _passed(evidence):
             return Taught({}, request.state, "nothing was taught"), evidence
         taught, verdicts = self._teach(request, pool, strategy)
@@ -150,35 +168,42 @@ class Adapter:
         if request.mean.shape != (channels,) or request.var.shape != (channels,):
             raise ConfigError(f"device statistics must have {channels} entries, got {request.mean.shape}")
 
-    def _label(self, images: ImageArray, lanes: list[str], lossy: frozenset[int]) -> _Pool:
-        pixels = as_tensor(images)
+    def _label(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> _Pool:
+        STRATEGIES.get(request.strategy)  # an unknown one is an error before anything is computed
+        self._check(request, images, lanes)
+        pixels, lossy = as_tensor(images), request.lossy
         exact = torch.tensor([number not in lossy for number in range(len(lanes))], dtype=torch.bool)
         if lossy and int(exact.sum()) < 2:
             raise ConfigError(
                 "statistics need samples without loss, and all of these were compressed with it"
             )
-        uniform = torch.tensor([lane == "audit" for lane in lanes], dtype=torch.bool)
+        strange = torch.tensor([lane == "strange" for lane in lanes], dtype=torch.bool)
+        uniform = torch.tensor([lane == "audit" for lane in lanes], dtype=torch.bool) | strange
         classes = len(self._bundle.manifest.classes)
         labels = torch.zeros((0, classes))
         if len(pixels):
             count = self._settings.teaching.statistics_images
-            self._teacher.settle(pixels[uniform_first(uniform, count, exact)])
+            self._teacher.settle(pixels[uniform_first(uniform, count, exact & ~strange)])
             labels = self._teacher.probabilities(pixels)
         gates = self._settings.gate
         unseen = unseen_mask(
             uniform, share_adapt=gates.unseen_share_adapt, share_uniform=gates.unseen_share_uniform
         )
-        asked = torch.tensor([lane == "ask" for lane in lanes], dtype=torch.bool)
-        return _Pool(pixels, labels, uniform, unseen, asked, exact)
+        return _Pool(pixels, labels, uniform, strange, unseen, exact)
+
+    def _classes_of(self, request: JobRequest, pool: _Pool) -> dict[str, int]:
+        """The teacher's class of each sample, by the digest of its data."""
+        classes = pool.labels.argmax(dim=1).tolist() if len(pool.labels) else []
+        return dict(zip(request.sample_ids, classes, strict=True))
 
     def _teach(
         self, request: JobRequest, pool: _Pool, strategy: Strategy
     ) -> tuple[Taught, tuple[Evidence, ...]]:
-        student, unseen = self._student, pool.unseen
+        student, judged = self._student, pool.judged
         settling = pool.images[uniform_first(pool.uniform, self._settings.settle_images, pool.exact)]
         generations = (request.serving, {}) if request.serving else ({},)
         statistics = best_match(student, generations, settling, request.mean, request.var)
-        serving = self._predict(request.serving, statistics, pool.images[unseen]) if request.serving else None
+        serving = self._predict(request.serving, statistics, pool.images[judged]) if request.serving else None
         everywhere = self._predict({}, statistics, pool.images)
         taught = strategy(self._lesson(request, pool, statistics))
         # One patch serves float and int8 devices, and the integers hold the signs of the base's scales.
@@ -186,10 +211,10 @@ class Adapter:
         contest = gate.Contest(
             values=taught.values,
             manifest=self._bundle.manifest,
-            labels=pool.labels[unseen],
-            weights=stratum_weights(everywhere, pool.uniform, unseen),
-            candidate=self._predict(taught.values, statistics, pool.images[unseen]),
-            statistics_only=everywhere[unseen],
+            labels=pool.labels[judged],
+            weights=_weights(everywhere, pool),
+            candidate=self._predict(taught.values, statistics, pool.images[judged]),
+            statistics_only=everywhere[judged],
             serving=serving,
             source_candidate=self._on_source(taught.values),
             source_base=self._source_base,
@@ -200,15 +225,13 @@ class Adapter:
         return taught, (*gate.judge(contest, self._settings.gate), *runs)
 
     def _with_thresholds(self, taught: Taught, pool: _Pool, statistics: DeviceStatistics) -> Taught:
-        mask, note = calibration_frames(pool.labels, pool.uniform, pool.unseen, pool.asked)
-        found = patch_thresholds(
-            self._suite, self._student, taught.values, statistics, pool.images[mask], note
-        )
+        frames = calibration_frames(pool.labels, pool.uniform, pool.unseen, pool.strange)
+        found = patch_thresholds(self._suite, self._student, taught.values, statistics, pool.images, frames)
         note = "; ".join(text for text in (taught.note, found.note) if text)
         return replace(taught, thresholds=found.knots, note=note)
 
     def _lesson(self, request: JobRequest, pool: _Pool, statistics: DeviceStatistics) -> Lesson:
-        seen = ~pool.unseen
+        seen = ~pool.unseen & ~pool.strange
         ids = tuple(name for name, shown in zip(request.sample_ids, seen.tolist(), strict=True) if shown)
         return Lesson(
             student=self._student,
@@ -237,6 +260,12 @@ class Adapter:
         """Accuracy on the holdout under `values`, with statistics settled on it."""
         self._student.load(values)
         return _figures(self._student.settled_probabilities(self._holdout), self._holdout_labels)
+
+
+def _weights(predictions: Tensor, pool: _Pool) -> Tensor:
+    """What each judged sample stands for among the frames that devices take for known."""
+    known = ~pool.strange
+    return stratum_weights(predictions[known], pool.uniform[known], pool.unseen[known])
 
 
 def _figures(probabilities: Tensor, labels: Tensor) -> gate.SourceFigures:

@@ -4,17 +4,20 @@ A patch moves what scorers look at, so a nominal 5 % of false alarms becomes 14 
 knots, and more still under knots of source images sent through the patch. What holds is frames of the
 domain: the cohort's uploads, scored by the patched student with the devices' statistics in place.
 
-Only frames that the teacher is sure about count: they are of known classes. Taken are, from the first of
-these that has enough of them,
+Only frames that the teacher is sure about count: they are of known classes. Among them must be those that the
+device took for strange: a twentieth and more of what is known is, and thresholds made of the rest alone call
+as many of the rest strange again, with each patch more. The adapt lane sends none of them; the audit lane
+draws them like all others. Taken are, from the first of these that has enough,
 
     audit, unseen     drawn at random, and nothing was taught on them
     audit             drawn at random
-    all, unseen       the adapt lane stands for its windows; a little too strange on the whole
-    all
+    all, unseen       the adapt lane stands for what devices took for known, the audit lane for the rest, each
+    all               by the share of it that the audit lane has seen (post-stratification)
 
 `FEW_AUDIT` and `FEW` say how many are too few: n frames cannot give a p-value below 1 / (n + 1), and the rate
-that alpha is held at has a standard deviation of sqrt(alpha (1 - alpha) / n): 2.7 points at 64. With fewer, a
-patch goes without thresholds, and devices judge by the base's.
+that alpha is held at has a standard deviation of sqrt(alpha (1 - alpha) / n): 2.7 points at 64. `FEW_SHARES`
+are the fewest audit frames that may say how large the shares are. With fewer, a patch goes without
+thresholds, and devices judge by what they have.
 
 Not here: whether the patch is any good (`gate`), and how it travels (`edgeadapt.patch`).
 """
@@ -24,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -34,6 +39,7 @@ from edgeadapt_cloud.adapt.statistics import DeviceStatistics
 from edgeadapt_cloud.adapt.student import Student, outputs
 
 FEW_AUDIT = 64
+FEW_SHARES = 32
 FEW = 128
 SURE = 0.7
 """Teacher's probability of its class from which on a frame counts as of a known one."""
@@ -47,27 +53,44 @@ class Found:
     note: str = ""
 
 
-def calibration_frames(labels: Tensor, audit: Tensor, unseen: Tensor, asked: Tensor) -> tuple[Tensor, str]:
-    """Which uploads to calibrate on: (mask [N], what they are in words); none where there are too few.
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What to calibrate on: weights float32 [N], 0 for what is left out, and in words what they are."""
+
+    weights: Tensor
+    note: str
+
+
+def calibration_frames(labels: Tensor, audit: Tensor, unseen: Tensor, strange: Tensor) -> Frames:
+    """Which uploads to calibrate on; none where there are too few.
 
     Args:
         labels: the teacher's probabilities [N, K].
-        audit: mask [N] of the audit lane.
-        unseen: mask [N] of what no strategy sees.
-        asked: mask [N] of the ask lane, which was chosen for being strange, and never counts.
+        audit: mask [N] of what was drawn at random.
+        unseen: mask [N] of what no strategy sees, of `audit` without regard to `strange`.
+        strange: mask [N] of what the devices took for strange; lies within `audit`.
     """
-    known = (labels.max(dim=1).values >= SURE) & ~asked
-    choices = (
-        (known & audit & unseen, "unseen audit", FEW_AUDIT),
-        (known & audit, "audit", FEW_AUDIT),
-        (known & unseen, "unseen", FEW),
-        (known, "uploaded", FEW),
-    )
-    for mask, name, least in choices:
-        if int(mask.sum()) >= least:
-            return mask, f"thresholds from {int(mask.sum())} {name} frames"
-    count = int(known.sum())
-    return torch.zeros_like(known), f"no thresholds: {count} frames of known classes are fewer than {FEW}"
+    known = labels.max(dim=1).values >= SURE
+    for mask, name in ((known & audit & unseen, "unseen audit"), (known & audit, "audit")):
+        if int(mask.sum()) >= FEW_AUDIT:
+            return Frames(mask.float(), f"thresholds from {int(mask.sum())} {name} frames")
+    drawn = int((known & audit).sum())
+    share = float((known & strange).sum()) / max(drawn, 1)
+    for mask, name in ((known & (unseen | strange), "unseen"), (known, "uploaded")):
+        count = int(mask.sum())
+        if drawn >= FEW_SHARES and count >= FEW:
+            weights = _shared(mask & ~strange, 1.0 - share) + _shared(mask & strange, share)
+            note = f"thresholds from {count} {name} frames, {share:.0%} strange after {drawn} audit frames"
+            return Frames(weights, note)
+    why = f"{drawn} audit frames of known classes are fewer than {FEW_SHARES}"
+    if drawn >= FEW_SHARES:
+        why = f"{int(known.sum())} frames of known classes are fewer than {FEW}"
+    return Frames(torch.zeros(len(known)), f"no thresholds: {why}")
+
+
+def _shared(mask: Tensor, share: float) -> Tensor:
+    """Equal weights that sum to `share`."""
+    return mask.float() * (share / max(int(mask.sum()), 1))
 
 
 def patch_thresholds(
@@ -76,18 +99,33 @@ def patch_thresholds(
     values: Mapping[str, FloatArray],
     statistics: DeviceStatistics,
     images: Tensor,
-    note: str,
+    frames: Frames,
 ) -> Found:
-    """Knots of the suite's scorers on frames [N, C, H, W] of known classes, as devices will score them.
+    """Knots of the suite's scorers on images [N, C, H, W] of the frames that count, as devices score them.
 
     Scorers that a single frame's logits and embedding do not feed have none.
     """
-    if not suite.names or not len(images):
-        return Found({}, note if suite.names else "")
+    counted = frames.weights > 0
+    if not suite.names or not bool(counted.any()):
+        return Found({}, frames.note if suite.names else "")
     student.load(values)
     statistics.settle(student)
-    logits, embedding = outputs(student.network, images)
+    logits, embedding = outputs(student.network, images[counted])
+    weights = frames.weights[counted].numpy().astype(np.float64)
     scores = suite.score(Outputs(logits.numpy(), embedding.numpy()))
     columns = zip(suite.names, suite.needs, scores.T, strict=True)
     able = {name: column for name, needs, column in columns if not needs & {"style", "temperature"}}
-    return Found({name: conformal.knots(column) for name, column in able.items()}, note)
+    return Found(
+        {name: conformal.knots(_even(column, weights)) for name, column in able.items()}, frames.note
+    )
+
+
+def _even(scores: FloatArray, weights: npt.NDArray[np.float64]) -> FloatArray:
+    """Weighted scores as as many unweighted ones as say as much (Kish): quantiles at even steps."""
+    if np.ptp(weights) == 0.0:
+        return scores
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(weights[order])
+    count = int(weights.sum() ** 2 / np.square(weights).sum())
+    steps = (np.arange(count) + 0.5) / count * reached[-1]
+    return np.asarray(scores[order][np.searchsorted(reached, steps)], dtype=np.float32)

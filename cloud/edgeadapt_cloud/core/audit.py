@@ -6,38 +6,51 @@ Horvitz and Thompson when the number of frames varies. Its interval is Wilson's 
 number of samples, so that a few that are all right do not look certain: the smaller of (sum w)^2 / sum w^2
 (Kish) and v (1 - v) / sum w^2 (y - v)^2 x (sum w)^2 (linearised). What is right is for the caller to say: a
 person's label, or agreement with the teacher.
+
+`audited` makes two figures of each generation that the devices ran: how many frames were strange to a model
+that had adapted, and how many of the others got the teacher's class. What is strange counts as neither right
+nor wrong, for the teacher's class of an unknown thing means nothing. Both speak for the frames from which the
+audit lane draws, and the second is as good as the teacher: it is agreement, not accuracy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+
+from edgeadapt_cloud.core.jobs.job import AuditDraw, AuditEstimate, AuditFigures
 
 # Two-sided 95 % of a normal distribution.
 _Z = 1.959964
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEstimate:
-    """A share (0 to 1) of the frames that the audit covers.
+# Generations that are told apart: the newest.
+_MOST_GENERATIONS = 4
 
-    Attributes:
-        value: the estimate; 0.5 without samples.
-        low: lower end of the 95 % interval.
-        high: upper end.
-        samples: behind it.
-        effective: as many equally weighted samples would say as much.
+
+def audited(draws: Sequence[AuditDraw], classes: Mapping[str, int]) -> tuple[AuditFigures, ...]:
+    """Figures of the newest generations, the one that was drawn from last at the end.
+
+    Args:
+        draws: in order of arrival.
+        classes: the teacher's, by the digest of the data; what has none counts in `strange` alone.
     """
+    by_generation: dict[str, list[AuditDraw]] = {}
+    for draw in draws:
+        drawn = by_generation.pop(draw.generation, [])
+        drawn.append(draw)
+        by_generation[draw.generation] = drawn
+    newest = list(by_generation.items())[-_MOST_GENERATIONS:]
+    return tuple(_figures(generation, drawn, classes) for generation, drawn in newest)
 
-    value: float
-    low: float
-    high: float
-    samples: int
-    effective: float
 
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}) on {self.samples} audit samples"
+def _figures(generation: str, drawn: Sequence[AuditDraw], classes: Mapping[str, int]) -> AuditFigures:
+    labelled = [draw for draw in drawn if not draw.strange and draw.sha256 in classes]
+    right = estimate(
+        [draw.predicted == classes[draw.sha256] for draw in labelled], [draw.chance for draw in labelled]
+    )
+    strange = estimate([draw.strange for draw in drawn], [draw.chance for draw in drawn])
+    return AuditFigures(generation, right, strange)
 
 
 def estimate(right: Sequence[bool], chances: Sequence[float]) -> AuditEstimate:

@@ -35,7 +35,7 @@ from edgeadapt_cloud.core.events import (
 from edgeadapt_cloud.core.fleet.accords import Accords
 from edgeadapt_cloud.core.fleet.cohorts import Cohorts
 from edgeadapt_cloud.core.fleet.members import Members
-from edgeadapt_cloud.core.fleet.pool import Pool, SampleRef
+from edgeadapt_cloud.core.fleet.pool import Pool, reference
 from edgeadapt_cloud.core.fleet.wants import Wants
 from edgeadapt_cloud.core.ingest import Heard, Ingest, Rejected
 from edgeadapt_cloud.core.intact import check_sizes, check_whole
@@ -106,8 +106,8 @@ class CloudCore:
             self.pool.assign(key, cohort)
         for sample in saved.samples:
             key = (sample.device, sample.outbox, sample.segment)
-            if sample.lane != "ask":
-                self.pool.add(key, SampleRef(sample.arrival, sample.sha256, sample.lane))
+            if (ref := reference(sample, sample.arrival)) is not None:
+                self.pool.add(key, ref)
         self.members.restore(saved.devices, saved.signatures, self.cohorts.segments)
         self.release.restore(saved.patches, saved.outcomes, now)
         self.wants.restore(saved.wants, now)
@@ -207,9 +207,10 @@ class CloudCore:
 
     def _sample(self, row: SampleRow, arrival: int, now: Instant) -> list[Effect]:
         key = (row.origin.device, row.origin.outbox, row.segment)
-        if row.lane == "ask":
-            return []  # what a person is to look at must not be learned from with a label of the teacher's
-        self.pool.add(key, SampleRef(arrival, row.sha256, row.lane))
+        ref = reference(row, arrival)
+        if ref is None:
+            return []
+        self.pool.add(key, ref)
         cohort = self.cohorts.segments.get(key)
         return self._launcher.launch([cohort], now) if cohort else []
 

@@ -160,6 +160,7 @@ class Ingest:
             sample.generation,
             sample.captured_s,
             sample.chance,
+            sample.verdict,
         )
 
     def _descriptors(self, origin: Origin, message: Descriptors) -> DescriptorsRow:

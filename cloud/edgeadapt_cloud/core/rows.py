@@ -12,7 +12,8 @@ from typing import Literal
 
 from edgeadapt.patch import Evidence
 from edgeadapt.tensors import FloatArray
-from edgeadapt.wire import Descriptors, Lane, Outcome
+from edgeadapt.wire import Descriptors, Lane, Outcome, Verdict
+from edgeadapt_cloud.core.jobs.job import AuditFigures
 from edgeadapt_cloud.core.rollout.stages import Stage
 
 
@@ -40,6 +41,7 @@ class SampleRow:
     generation: str
     captured_s: float
     chance: float = 0.0
+    verdict: Verdict = "informative"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,10 @@ JobState = Literal["running", "published", "refused", "failed", "abandoned"]
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job, its verdict and its evidence; `serial` is the patch that came of it, or 0."""
+    """A job, its verdict and its evidence; `serial` is the patch that came of it, or 0.
+
+    `audit` is how right the cohort's devices were, for each generation that they ran, the newest last.
+    """
 
     job: int
     cohort: str
@@ -148,6 +153,7 @@ class JobRow:
     evidence: tuple[Evidence, ...] = ()
     note: str = ""
     sample_ids: tuple[str, ...] = ()
+    audit: tuple[AuditFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +218,10 @@ class StoredSample:
     arrival: int
     sha256: str
     lane: str
+    verdict: str = "informative"
+    predicted: int = -1
+    chance: float = 0.0
+    generation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""The database's tables (schema version 3), and how those of an older version become them.
+"""The database's tables (schema version 4), and how those of an older version become them.
 
 Rows of devices are only ever inserted; see `io.store`.
 """
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 TABLES = """
 CREATE TABLE messages (
@@ -15,7 +15,8 @@ CREATE TABLE messages (
 CREATE TABLE samples (
     arrival INTEGER PRIMARY KEY REFERENCES messages (arrival),
     segment INTEGER NOT NULL, lane TEXT NOT NULL, codec TEXT NOT NULL, sha256 TEXT NOT NULL,
-    entropy REAL NOT NULL, predicted INTEGER NOT NULL, generation TEXT NOT NULL, captured_s REAL NOT NULL
+    entropy REAL NOT NULL, predicted INTEGER NOT NULL, generation TEXT NOT NULL, captured_s REAL NOT NULL,
+    verdict TEXT NOT NULL DEFAULT 'informative', chance REAL NOT NULL DEFAULT 0
 );
 CREATE TABLE signatures (
     device TEXT NOT NULL, outbox TEXT NOT NULL, segment INTEGER NOT NULL,
@@ -67,5 +68,9 @@ CREATE TABLE wants (
     thing INTEGER NOT NULL, lane TEXT NOT NULL, state TEXT NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (device, outbox, sample)
 );
+""",
+    3: """
+ALTER TABLE samples ADD COLUMN verdict TEXT NOT NULL DEFAULT 'informative';
+ALTER TABLE samples ADD COLUMN chance REAL NOT NULL DEFAULT 0;
 """,
 }

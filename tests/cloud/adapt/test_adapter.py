@@ -16,7 +16,15 @@ from edgeadapt_cloud.adapt.student import Student
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_cloud.core.jobs.job import JobResult
 from edgeadapt_models.compile import tiny_module
-from tests.cloud.adapt.conftest import SETTINGS, Images, MakeAdapter, lanes_for, norm_slots, request_for
+from tests.cloud.adapt.conftest import (
+    SETTINGS,
+    Images,
+    MakeAdapter,
+    Oracle,
+    lanes_for,
+    norm_slots,
+    request_for,
+)
 
 Domain = tuple[Images, np.ndarray]
 
@@ -161,6 +169,44 @@ def test_a_patch_has_to_be_no_worse_than_the_one_that_is_served(
     assert "agreement-serving" in checks
     assert "agreement-serving" not in {entry.check for entry in first.verdict.evidence}
     assert abs(checks["agreement-serving"].value) < 0.1
+
+
+def test_what_a_teacher_says_of_strange_frames_changes_nothing(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: Domain, source: LabelledSource
+) -> None:
+    images, lanes = domain[0], lanes_for(domain[0])
+    strange = [index for index, lane in enumerate(lanes) if lane == "audit"][::4]
+    for index in strange:
+        lanes[index] = "strange"
+    other = domain[1].copy()
+    other[strange] = (other[strange] + 5) % 10
+    results = []
+    for labels in (domain[1], other):
+        teacher = Oracle(
+            np.concatenate([images, source.holdout.images]), np.concatenate([labels, source.holdout.labels])
+        )
+        results.append(make_adapter(teacher).run(request_for(bundle, images), images, lanes))
+    first, second = results
+    assert first.verdict.passed, first.verdict.evidence
+    assert first.verdict == second.verdict
+    counts = {entry.check: entry.value for entry in first.verdict.evidence}
+    assert counts["samples"] == len(images) - len(strange)
+    for name, value in first.values.items():
+        np.testing.assert_array_equal(value, second.values[name])
+
+
+def test_a_teacher_does_not_settle_on_strange_frames(
+    make_adapter: MakeAdapter, bundle: Bundle, domain: Domain
+) -> None:
+    """What the labels are does not depend on what the strange frames show."""
+    adapter, labels = make_adapter(tiny_module()), []
+    for level in (0, 255):
+        images, lanes = domain[0].copy(), lanes_for(domain[0])
+        images[:200:5] = level
+        lanes[:200:5] = ["strange"] * 40
+        adapter.run(request_for(bundle, domain[0]), images, lanes)
+        labels.append(adapter._teacher.probabilities(as_tensor(domain[0])))
+    assert labels[0].equal(labels[1])
 
 
 def test_misfits_are_errors(make_adapter: MakeAdapter, bundle: Bundle, domain: Domain) -> None:

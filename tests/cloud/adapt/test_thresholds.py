@@ -15,7 +15,15 @@ from edgeadapt.scoring import Outputs, conformal
 from edgeadapt.scoring.suite import Suite
 from edgeadapt_cloud.adapt.statistics import DeviceStatistics
 from edgeadapt_cloud.adapt.student import Student, outputs
-from edgeadapt_cloud.adapt.thresholds import FEW, FEW_AUDIT, SURE, calibration_frames, patch_thresholds
+from edgeadapt_cloud.adapt.thresholds import (
+    FEW,
+    FEW_AUDIT,
+    FEW_SHARES,
+    SURE,
+    Frames,
+    calibration_frames,
+    patch_thresholds,
+)
 from edgeadapt_cloud.adapt.views import as_tensor
 from edgeadapt_cloud.core.rollout.sealing import Sealer
 from edgeadapt_cloud.core.rollout.standing import Draft
@@ -43,8 +51,9 @@ def _mask(count: int, total: int) -> Tensor:
         (2 * FEW_AUDIT, FEW_AUDIT, 400, "unseen audit", FEW_AUDIT),
         (FEW_AUDIT, FEW_AUDIT - 1, 400, "audit", FEW_AUDIT),
         (FEW_AUDIT - 1, FEW, 400, "unseen", FEW),
-        (FEW_AUDIT - 1, FEW - 1, FEW, "uploaded", FEW),
-        (FEW_AUDIT - 1, FEW_AUDIT - 1, FEW - 1, "no thresholds", 0),
+        (FEW_SHARES, FEW - 1, FEW, "uploaded", FEW),
+        (FEW_SHARES, FEW - 1, FEW - 1, f"{FEW - 1} frames of known classes are fewer", 0),
+        (FEW_SHARES - 1, FEW, 400, f"{FEW_SHARES - 1} audit frames of known classes are fewer", 0),
     ],
 )
 def test_the_least_biased_frames_that_are_enough_are_taken(
@@ -52,20 +61,56 @@ def test_the_least_biased_frames_that_are_enough_are_taken(
 ) -> None:
     none = torch.zeros(total, dtype=torch.bool)
 
-    mask, note = calibration_frames(_labels(total, 0), _mask(audit, total), _mask(unseen, total), none)
+    frames = calibration_frames(_labels(total, 0), _mask(audit, total), _mask(unseen, total), none)
 
-    assert int(mask.sum()) == count
-    assert says in note
+    assert int((frames.weights > 0).sum()) == count
+    assert says in frames.note
 
 
-def test_what_the_teacher_does_not_know_and_what_was_asked_about_never_counts() -> None:
-    total = 300
-    asked = torch.zeros(total, dtype=torch.bool)
-    asked[:20] = True
+def test_what_the_teacher_does_not_know_never_counts() -> None:
+    every, none = torch.ones(300, dtype=torch.bool), torch.zeros(300, dtype=torch.bool)
 
-    mask, _ = calibration_frames(_labels(200, 100), torch.ones(total, dtype=torch.bool), asked, asked)
+    frames = calibration_frames(_labels(200, 100), every, none, none)
 
-    assert mask.nonzero().flatten().tolist() == list(range(20, 200))
+    assert frames.weights.nonzero().flatten().tolist() == list(range(200))
+
+
+def test_what_was_strange_counts_as_often_as_the_audit_lane_saw_it() -> None:
+    """40 audit frames, 10 of them strange, beside 360 of the adapt lane, which never has any."""
+    frames = calibration_frames(_labels(400, 0), _mask(40, 400), _mask(0, 400), _mask(10, 400))
+
+    assert float(frames.weights[:10].sum()) == pytest.approx(0.25)
+    assert float(frames.weights.sum()) == pytest.approx(1.0)
+    assert "25% strange after 40 audit frames" in frames.note
+
+
+def test_frames_that_were_called_strange_keep_thresholds_from_being_too_strict(
+    bundle: Bundle, domain: Domain, student: Student
+) -> None:
+    """Without them, knots call more of what is known strange, and more still in the next round."""
+    suite, images = Suite.of(bundle.calibration), as_tensor(domain[0])
+    student.load({})
+    reported = student.settle(images)
+    statistics = DeviceStatistics(student, images, reported.mean.numpy(), reported.var.numpy())
+    logits, embedding = outputs(student.network, images)
+    scores = suite.score(Outputs(logits.numpy(), embedding.numpy()))
+    name = "fdbd"
+    column = scores[:, suite.names.index(name)]
+    strange = torch.from_numpy(column < np.quantile(column, 0.3))
+    sent = ~strange  # as the adapt lane sends it
+
+    def alarms(frames: Frames) -> float:
+        found = patch_thresholds(suite, student, {}, statistics, images[sent], frames).knots[name]
+        return float((conformal.p_values(column, found) < 0.1).mean())
+
+    assert alarms(Frames((~strange[sent]).float(), "as if they had been left out")) > 0.3
+    for share, says in ((5, "120 audit frames"), (10, "strange after 60 audit frames")):
+        audit = torch.arange(len(images)) % share == 0
+        sent = ~strange | audit
+        none = torch.zeros(int(sent.sum()), dtype=torch.bool)
+        frames = calibration_frames(_labels(len(none), 0), audit[sent], none, (strange & audit)[sent])
+        assert says in frames.note
+        assert 0.02 < alarms(frames) < 0.18
 
 
 def test_a_patch_brings_thresholds_that_hold_in_its_domain(
@@ -99,7 +144,8 @@ def test_a_patch_brings_thresholds_that_hold_in_its_domain(
 def test_the_tiniest_job_brings_none(bundle: Bundle, student: Student) -> None:
     suite = Suite.of(bundle.calibration)
     empty = torch.zeros(0, 1, 28, 28)
-    found = patch_thresholds(suite, student, {}, None, empty, "no thresholds: why")  # type: ignore[arg-type]
+    nothing = Frames(torch.zeros(0), "no thresholds: why")
+    found = patch_thresholds(suite, student, {}, None, empty, nothing)  # type: ignore[arg-type]
 
     assert found.knots == {}
     assert found.note == "no thresholds: why"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edgeadapt.clock import Instant
+from edgeadapt.wire import Lane, Verdict
 from edgeadapt_cloud.core.fleet.accords import Accords
 from edgeadapt_cloud.core.fleet.members import Members
-from edgeadapt_cloud.core.fleet.pool import MAX_WEIGHT_FRAMES, Pool, SampleRef, pooled
-from edgeadapt_cloud.core.rows import Origin, SignatureRow
+from edgeadapt_cloud.core.fleet.pool import MAX_WEIGHT_FRAMES, Pool, SampleRef, pooled, reference
+from edgeadapt_cloud.core.jobs.job import AuditDraw
+from edgeadapt_cloud.core.rows import Origin, SignatureRow, StoredSample
 
 ONE, TWO = ("one", "box", 1), ("two", "box", 1)
 NOW = Instant(0.0, 0.0)
@@ -17,6 +20,12 @@ NOW = Instant(0.0, 0.0)
 def ref(arrival: int, data: str | None = None) -> SampleRef:
     """A sample, by default one of its own."""
     return SampleRef(arrival, data or f"data {arrival}", "adapt")
+
+
+def sample(arrival: int, lane: Lane, verdict: Verdict, data: str | None = None) -> StoredSample:
+    """As the store has it."""
+    digest = data or f"data {arrival}"
+    return StoredSample("one", "box", 1, arrival, digest, lane, verdict, 3, 0.1, "base")
 
 
 def report(device: str, segment: int, mean: float, frames: int = 10, sequence: int = 1) -> SignatureRow:
@@ -64,6 +73,58 @@ def test_only_the_newest_of_a_segment_stay_in_memory() -> None:
     assert [sample.arrival for sample in pool.newest("a", 4)] == [56, 57, 58, 59]
     pool.assign(TWO, "b")
     assert pool.count("b") <= 8, "of a segment that moves, only what was kept comes along"
+
+
+@pytest.mark.parametrize(
+    ("lane", "verdict", "as_what"),
+    [
+        ("adapt", "informative", "adapt"),
+        ("adapt", "shifted", "adapt"),
+        ("adapt", "unknown", None),
+        ("adapt", "unreliable", None),
+        ("audit", "familiar", "audit"),
+        ("audit", "shifted", "audit"),
+        ("audit", "unknown", "strange"),
+        ("audit", "unreliable", "strange"),
+        ("ask", "unknown", None),
+        ("ask", "informative", None),
+    ],
+)
+def test_what_stays_strange_is_nothing_to_learn_from(
+    lane: Lane, verdict: Verdict, as_what: str | None
+) -> None:
+    found = reference(sample(7, lane, verdict), 7)
+    assert (found.lane if found else None) == as_what
+
+
+def test_strange_draws_are_there_and_do_not_count() -> None:
+    pool = Pool(100)
+    pool.assign(ONE, "a")
+    for row in (
+        sample(1, "audit", "familiar"),
+        sample(2, "audit", "unknown"),
+        sample(3, "adapt", "familiar", "data 2"),  # another device took the same picture for known
+        sample(4, "audit", "unknown", "data 2"),
+    ):
+        found = reference(row, row.arrival)
+        assert found is not None
+        pool.add(ONE, found)
+    assert pool.count("a") == 1
+    assert [(ref.sha256, ref.lane) for ref in pool.newest("a", 9)] == [
+        ("data 1", "audit"),
+        ("data 2", "strange"),
+    ]
+    drawn = pool.draws("a", 9)
+    assert [(draw.sha256, draw.strange) for draw in drawn] == [
+        ("data 1", False),
+        ("data 2", True),
+        ("data 2", True),
+    ]
+    assert drawn[0] == AuditDraw("data 1", 3, 0.1, "base", False)
+    assert pool.draws("a", 2) == drawn[1:]
+    pool.assign(ONE, "b")
+    assert (pool.count("a"), pool.count("b")) == (0, 1)
+    assert (pool.draws("a", 9), pool.draws("b", 9)) == ((), drawn)
 
 
 def test_statistics_of_a_device_weigh_no_more_than_their_average_remembers() -> None:

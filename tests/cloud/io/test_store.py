@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgeadapt.patch import Evidence
 from edgeadapt.wire import Outcome
 from edgeadapt_cloud.core.effects import Quarantine
 from edgeadapt_cloud.core.events import RollbackOrdered
+from edgeadapt_cloud.core.jobs.job import AuditEstimate, AuditFigures
 from edgeadapt_cloud.core.rollout.stages import Stage
 from edgeadapt_cloud.core.rows import (
     CohortRow,
@@ -34,11 +35,12 @@ from edgeadapt_cloud.core.rows import (
     StoredSample,
 )
 from edgeadapt_cloud.io.report import order_rollback, read_report
+from edgeadapt_cloud.io.schema import SCHEMA_VERSION
 from edgeadapt_cloud.io.store import DATABASE_NAME, SqliteStore
 
 VECTOR = np.arange(4, dtype=np.float32)
 ORIGIN = Origin("d", "box", 7)
-SAMPLE = SampleRow(ORIGIN, 2, "audit", "png", "ab" * 32, b"data", 0.5, 1, "base", 9.0)
+SAMPLE = SampleRow(ORIGIN, 2, "audit", "png", "ab" * 32, b"data", 0.5, 1, "base", 9.0, 0.25, "unknown")
 SIGNATURE = SignatureRow(Origin("d", "box", 8), 2, 64, VECTOR, VECTOR + 1, VECTOR + 2, 0.25)
 OUTCOME = OutcomeRow(
     Origin("d", "box", 9),
@@ -49,8 +51,9 @@ PATCH = PatchRow(
     "c", 3, "digest", 5, Stage.CANARY, 1.5, b"sealed", {"w": np.eye(2, dtype=np.float32)}, "d", ("d",), "n"
 )
 JOB = JobRow(
-    5, "c", "anchored", "published", 9, 1.0, 2.0, 3, (Evidence("a", 1.0, 0.5, True, "d"),), "n", ("s",)
-)
+    5, "c", "anchored", "published", 9, 1.0, 2.0, 3, (Evidence("a", 1.0, 0.5, True, "d"),), "n", ("s",),
+    (AuditFigures("base", AuditEstimate(0.5, 0.1, 0.9, 4, 3.5), AuditEstimate(0.0, 0.0, 1.0, 0, 0.0)),),
+)  # fmt: skip
 
 
 def same(a: Any, b: Any) -> bool:
@@ -82,7 +85,7 @@ def test_every_row_comes_back_after_reopening(tmp_path: Path) -> None:
             store.save(record)
     store.close()
     saved = SqliteStore(path).snapshot()
-    assert saved.samples == (StoredSample("d", "box", 2, 1, "ab" * 32, "audit"),)
+    assert saved.samples == (StoredSample("d", "box", 2, 1, "ab" * 32, "audit", "unknown", 1, 0.25, "base"),)
     assert saved.outcomes == (OUTCOME,)
     assert (saved.devices, saved.segments) == ((device,), (segment,))
     assert saved.jobs == (JOB,)
@@ -172,10 +175,34 @@ def test_other_schema_version_is_a_clear_error(tmp_path: Path) -> None:
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(ConfigError, match="schema version 99, this release reads 3"):
+    with pytest.raises(ConfigError, match=f"schema version 99, this release reads {SCHEMA_VERSION}"):
         SqliteStore(path)
     with pytest.raises(ConfigError, match="schema version 99"):
         read_report(tmp_path)
+
+
+def test_samples_of_a_release_that_kept_no_verdicts_come_along(tmp_path: Path) -> None:
+    path = tmp_path / DATABASE_NAME
+    store = SqliteStore(path)
+    with store.transaction():
+        store.commit(SAMPLE, 1.0)
+    store.close()
+    db = sqlite3.connect(path)
+    db.executescript(
+        "ALTER TABLE samples DROP COLUMN verdict; ALTER TABLE samples DROP COLUMN chance;"
+        "PRAGMA user_version = 3;"
+    )
+    db.close()
+    with pytest.raises(ConfigError, match="starting the service once brings it up to date"):
+        read_report(tmp_path)
+
+    store = SqliteStore(path)
+    with store.transaction():
+        store.commit(replace(SAMPLE, origin=Origin("d", "box", 8)), 1.0)
+
+    old, new = store.snapshot().samples
+    assert (old.verdict, old.chance, old.generation) == ("informative", 0.0, "base")
+    assert (new.verdict, new.chance, new.generation) == ("unknown", 0.25, "base")
 
 
 def test_row_that_cannot_be_read_is_a_clear_error() -> None:

@@ -3,30 +3,59 @@
 Samples wait under their segment until the segment's cohort is known. A sample counts once per cohort,
 by the digest of its data. Only the newest `keep` references of a cohort stay in memory; the count does
 not fall when older ones are let go.
+
+What is strange to a model that has adapted is never learned from: nobody knows what a teacher's label says
+of it. Of the other lanes it has no place here. Of the audit lane it has, as "strange": without it, the rest
+would not be what devices see, and thresholds made of the rest would be too strict each time anew. It does
+not count as something to learn from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from edgeadapt.tensors import FloatArray
 from edgeadapt_cloud.core.fleet.cohorts import SegmentKey
-from edgeadapt_cloud.core.rows import SignatureRow
+from edgeadapt_cloud.core.jobs.job import AuditDraw
+from edgeadapt_cloud.core.rows import SampleRow, SignatureRow, StoredSample
 
 # A device's statistics are an average over a few hundred frames; claiming more buys no more weight.
 MAX_WEIGHT_FRAMES = 4096
 
 
+JobLane = Literal["adapt", "audit", "strange"]
+
+
 @dataclass(frozen=True, slots=True)
 class SampleRef:
-    """A stored sample: its place in the order of arrival, its blob, and its lane."""
+    """A stored sample: its place in the order of arrival, its blob, and its lane in a job.
+
+    `predicted`, `chance` and `generation` are what its device said of it.
+    """
 
     arrival: int
     sha256: str
-    lane: str
+    lane: JobLane
+    predicted: int = -1
+    chance: float = 0.0
+    generation: str = ""
+
+
+def reference(row: SampleRow | StoredSample, arrival: int) -> SampleRef | None:
+    """A sample for jobs; None for one that no job may have, which a person is to look at."""
+    strange = row.verdict in ("unknown", "unreliable")
+    lane: JobLane
+    if row.lane == "audit":
+        lane = "strange" if strange else "audit"
+    elif row.lane == "adapt" and not strange:
+        lane = "adapt"
+    else:
+        return None
+    return SampleRef(arrival, row.sha256, lane, row.predicted, row.chance, row.generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +109,27 @@ class Pool:
         self._count.pop(cohort, None)
 
     def count(self, cohort: str) -> int:
-        """How many different samples the cohort has had."""
+        """How many different samples to learn from the cohort has had."""
         return self._count.get(cohort, 0)
 
     def newest(self, cohort: str, limit: int) -> list[SampleRef]:
         """Its newest samples, oldest first, at most `limit`."""
         return sorted(self._newest.get(cohort, {}).values(), key=lambda ref: ref.arrival)[-limit:]
+
+    def draws(self, cohort: str, limit: int) -> tuple[AuditDraw, ...]:
+        """The newest of what the audit lane drew in its segments, oldest first; each draw is one."""
+        drawn = [
+            ref
+            for key, name in self._cohort_of.items()
+            if name == cohort
+            for ref in self._members.get(key, ())
+            if ref.lane != "adapt"
+        ]
+        drawn.sort(key=lambda ref: ref.arrival)
+        return tuple(
+            AuditDraw(ref.sha256, ref.predicted, ref.chance, ref.generation, ref.lane == "strange")
+            for ref in drawn[-limit:]
+        )
 
     def waiting(self) -> int:
         """Samples whose segment has no cohort yet."""
@@ -95,10 +139,9 @@ class Pool:
         newest = self._newest.setdefault(cohort, {})
         for sample in samples:
             held = newest.get(sample.sha256)
-            if held is None:
-                self._count[cohort] = self._count.get(cohort, 0) + 1
-            if held is None or sample.arrival < held.arrival:
-                newest[sample.sha256] = sample
+            merged = _merged(held, sample)
+            newest[sample.sha256] = merged
+            self._count[cohort] = self._count.get(cohort, 0) + _counts(merged) - _counts(held)
         if len(newest) > 2 * self._keep:
             kept = self.newest(cohort, self._keep)
             self._newest[cohort] = {ref.sha256: ref for ref in kept}
@@ -108,20 +151,30 @@ class Pool:
         held: dict[str, SampleRef] = {}
         for key, name in self._cohort_of.items():
             for sample in self._members.get(key, ()) if name == cohort else ():
-                first = held.setdefault(sample.sha256, sample)
-                held[sample.sha256] = min(first, sample, key=lambda ref: ref.arrival)
+                held[sample.sha256] = _merged(held.get(sample.sha256), sample)
         newest = self._newest[cohort]
         for digest in {sample.sha256 for sample in samples} & newest.keys():
+            left = newest.pop(digest)
             if digest in held:
                 newest[digest] = held[digest]
-            else:
-                del newest[digest]
-                self._count[cohort] -= 1
+            self._count[cohort] -= _counts(left) - _counts(held.get(digest))
 
     def _trimmed(self, samples: list[SampleRef]) -> list[SampleRef]:
         if len(samples) >= 2 * self._keep:
             del samples[: -self._keep]
         return samples
+
+
+def _merged(held: SampleRef | None, sample: SampleRef) -> SampleRef:
+    """Two samples with the same data: it is as old as the first, and strange when either is."""
+    if held is None:
+        return sample
+    first, second = sorted((held, sample), key=lambda ref: ref.arrival)
+    return replace(first, lane="strange") if second.lane == "strange" else first
+
+
+def _counts(sample: SampleRef | None) -> int:
+    return int(sample is not None and sample.lane != "strange")
 
 
 def pooled(reports: Iterable[SignatureRow]) -> Statistics | None:

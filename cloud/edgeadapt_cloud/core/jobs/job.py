@@ -21,6 +21,25 @@ ImageArray = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
+class AuditDraw:
+    """A frame that the audit lane drew, and what its device said of it.
+
+    Attributes:
+        sha256: of the sample's data (hex).
+        predicted: the class.
+        chance: with which it was drawn, in (0, 1]; 0 where the device does not tell.
+        generation: what scored it: a patch's name, or the base.
+        strange: to a model that had adapted, or beyond judgement.
+    """
+
+    sha256: str
+    predicted: int
+    chance: float
+    generation: str
+    strange: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JobRequest:
     """One adaptation job for one cohort.
 
@@ -40,6 +59,7 @@ class JobRequest:
         serving: slot name to the float32 values now served to the cohort; empty means the base bundle.
         lossy: places in `sample_ids` of samples whose pixels are not as the device saw them (JPEG, made
             smaller): good for labels, never for statistics.
+        draws: what the audit lane drew in the cohort, whether or not among `sample_ids`.
     """
 
     cohort: str
@@ -54,6 +74,7 @@ class JobRequest:
     state: bytes
     serving: Mapping[str, FloatArray]
     lossy: frozenset[int] = frozenset()
+    draws: tuple[AuditDraw, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +100,7 @@ class JobResult:
         state: opaque state for the next job of this cohort.
         note: a line for people.
         thresholds: scorer's name to the [64] knots under `values`; empty: devices judge by the bundle's.
+        audit: how right the devices were, for each generation that they ran; empty where nothing was drawn.
     """
 
     cohort: str
@@ -91,6 +113,44 @@ class JobResult:
     state: bytes
     note: str
     thresholds: Mapping[str, FloatArray] = field(default_factory=dict)
+    audit: tuple[AuditFigures, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEstimate:
+    """A share (0 to 1) of the frames that the audit covers.
+
+    Attributes:
+        value: the estimate; 0.5 without samples.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        samples: behind it.
+        effective: as many equally weighted samples would say as much.
+    """
+
+    value: float
+    low: float
+    high: float
+    samples: int
+    effective: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}) on {self.samples} audit samples"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFigures:
+    """What the audit lane says of one generation; see `core.audit`.
+
+    Attributes:
+        generation: what scored the frames.
+        right: of the frames that devices took for known, the share in which they said the teacher's class.
+        strange: of all frames, the share that was strange to a model that had adapted, or beyond judgement.
+    """
+
+    generation: str
+    right: AuditEstimate
+    strange: AuditEstimate
 
 
 class AdapterPort(Protocol):
@@ -102,7 +162,8 @@ class AdapterPort(Protocol):
         Args:
             request: what to do.
             images: [N, H, W, C] uint8, one for each of `request.sample_ids`.
-            lanes: N lane names, "adapt" or "audit".
+            lanes: N lane names, "adapt" or "audit"; or "strange", what the audit lane drew and no label is
+                to be believed of.
 
         Raises:
             EdgeAdaptError: the job could not run at all; the service reports it and goes on.

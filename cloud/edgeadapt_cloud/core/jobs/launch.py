@@ -98,6 +98,7 @@ class Launcher:
             serial=cohort.serial + 1,
             state=cohort.state if cohort.strategy == self._strategy else b"",
             serving=self._release.serving(cohort.cohort),
+            draws=self._pool.draws(cohort.cohort, self._jobs.config.max_samples),
         )
         note = f"{cohort.cohort}: job {row.job} on {len(ids)} samples of {statistics.devices} devices"
         return [Save(row), StartJob(request, tuple(ref.lane for ref in samples)), Note(note)]

@@ -84,6 +84,7 @@ class Jobs:
             seconds=result.seconds,
             evidence=result.verdict.evidence,
             note=result.note,
+            audit=result.audit,
         )
 
     def fail(self, job: int, reason: str) -> JobRow | None:
