@@ -14,6 +14,7 @@ anything (`lanes`), and what a picture costs (`Delivery` pays for a wanted one w
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from edgeadapt.descriptor import Describer, pack
 from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import DescriptorItem, Descriptors, Lane, Want
 from edgeadapt_device.config import DeliverySection
+from edgeadapt_device.core.deadlines import Deadlines
 from edgeadapt_device.core.uplink.rows import PendingRow, Waiting
 
 #: What one announced sample adds to a message, about (64 bytes of it are the vector).
@@ -43,7 +45,6 @@ class _Held:
     asked: int = 0
     #: The row of descriptors that announces it, while the server has not acknowledged that.
     via: int | None = None
-    due_mono_s: float = math.inf
 
 
 @dataclass(slots=True)
@@ -77,8 +78,11 @@ class Asking:
 
     def restart(self, pending: Iterable[PendingRow]) -> None:
         """Forget all rows, and begin with the held ones of these."""
-        self._fresh: dict[int, _Held] = {}
+        # The one that has waited longest comes first.
+        self._fresh: OrderedDict[int, _Held] = OrderedDict()
         self._announced: dict[int, _Held] = {}
+        # When an answer about an announced one is overdue.
+        self._overdue = Deadlines()
         self._open: dict[int, tuple[int, ...]] = {}
         for row in pending:
             if row.waiting is not None:
@@ -111,24 +115,25 @@ class Asking:
         """A message about these rows is durable under the sequence `descriptors`."""
         self._open[descriptors] = samples
         for held in self._those(samples):
-            held.via, held.due_mono_s = descriptors, math.inf
+            held.via = descriptors
+            self._overdue.drop(held.row.sequence)
 
     def delivered(self, sequences: Iterable[int], now: Instant) -> None:
         """Rows left the outbox: if they were descriptors, the wait for an answer begins."""
         for sequence in sequences:
             for held in self._those(self._open.pop(sequence, ())):
                 if held.via == sequence:
-                    held.via, held.due_mono_s = None, now.mono_s + self._config.want_wait_s
+                    held.via = None
+                    self._overdue.set(held.row.sequence, now.mono_s + self._config.want_wait_s)
 
     def connect(self, max_packet_bytes: int, now: Instant) -> None:
         """A connection is there: waits go on, those of an earlier process begin."""
         away_s = now.mono_s - self._away_since_s if self._away_since_s is not None else 0.0
         self._connected, self._max_packet_bytes, self._away_since_s = True, max_packet_bytes, None
-        for held in self._announced.values():
-            if math.isfinite(held.due_mono_s):
-                held.due_mono_s += away_s
-            elif held.via is None:
-                held.due_mono_s = now.mono_s + self._config.want_wait_s
+        self._overdue.shift(away_s)
+        for sequence, held in self._announced.items():
+            if held.via is None and sequence not in self._overdue:
+                self._overdue.set(sequence, now.mono_s + self._config.want_wait_s)
 
     def disconnect(self, now: Instant) -> None:
         """Nobody can answer."""
@@ -152,15 +157,18 @@ class Asking:
         asked = Asked()
         if not self._connected:
             return asked
-        for sequence, held in [(s, h) for s, h in self._announced.items() if h.due_mono_s <= now.mono_s]:
-            del self._announced[sequence]
+        again: list[tuple[int, _Held]] = []
+        for sequence in self._overdue.due(now.mono_s):
+            held = self._announced.pop(sequence)
             if held.asked < _ASKED_AT_MOST:
-                held.since_mono_s, held.due_mono_s = -math.inf, math.inf
-                self._fresh[sequence] = held
+                held.since_mono_s = -math.inf
+                again.append((sequence, held))
             elif self._config.unanswered == "send":
                 asked.send.append(freed(held.row))
             else:
                 asked.unanswered.append(sequence)
+        if again:
+            self._fresh = OrderedDict([*again, *self._fresh.items()])
         if self._fresh and now.mono_s >= self._announce_mono_s():
             asked.too_large += self._too_large()
             asked.announce += self._announce(now)
@@ -170,14 +178,13 @@ class Asking:
         """Monotonic second of the next announcement, or at which an answer is overdue."""
         if not self._connected:
             return None
-        due = min((held.due_mono_s for held in self._announced.values()), default=math.inf)
-        due = min(due, self._announce_mono_s() if self._fresh else math.inf)
-        return max(due, 0.0) if math.isfinite(due) or due < 0 else None
+        due = (self._overdue.first, self._announce_mono_s() if self._fresh else None)
+        return min((max(at_s, 0.0) for at_s in due if at_s is not None), default=None)
 
     def _announce_mono_s(self) -> float:
         if len(self._fresh) >= self._config.descriptor_items:
             return -math.inf
-        return min(held.since_mono_s for held in self._fresh.values()) + self._config.descriptor_pause_s
+        return next(iter(self._fresh.values())).since_mono_s + self._config.descriptor_pause_s
 
     def _too_large(self) -> list[int]:
         """Held rows that the broker would never take."""
@@ -192,8 +199,9 @@ class Asking:
             key = (held.waiting.segment, held.waiting.generation)
             groups.setdefault(key, []).append(held.waiting.item)
             # Should the message not become durable, it is made again then.
-            held.asked, held.due_mono_s = held.asked + 1, now.mono_s + self._config.want_wait_s
+            held.asked += 1
             self._announced[sequence] = held
+            self._overdue.set(sequence, now.mono_s + self._config.want_wait_s)
         self._fresh.clear()
         most = MOST_ITEMS
         if self._max_packet_bytes:
@@ -215,6 +223,7 @@ class Asking:
         return [held for s in sequences if (held := self._announced.get(s)) is not None]
 
     def _pop(self, sequence: int) -> _Held | None:
+        self._overdue.drop(sequence)
         return self._announced.pop(sequence, None) or self._fresh.pop(sequence, None)
 
 
