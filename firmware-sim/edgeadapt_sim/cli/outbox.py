@@ -38,7 +38,7 @@ def outbox(kills: int, rounds: int, rows: int, cuts: int, seed: int, durability:
     side by side. Then power cuts, played on copies of the database with a torn WAL. Then chaos: a device, a
     broker and a server as processes, killed at random, behind a link that is cut, throttled and swallowed;
     at the end it is counted what was committed and is not there, and what is there twice. Exits with 1 when a
-    claim does not hold. Exact speeds want an idle machine; 200 kills take about five minutes.
+    claim does not hold. Exact speeds want an idle machine; 200 kills take some minutes.
     """
     import msgspec
     from rich.console import Console

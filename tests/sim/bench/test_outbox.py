@@ -7,12 +7,14 @@ import socket
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
 from edgeadapt_sim.bench.outbox import journal, producer
 from edgeadapt_sim.bench.outbox.chaos import run_chaos
+from edgeadapt_sim.bench.outbox.count import Books, Stored, tally
 from edgeadapt_sim.bench.outbox.output import claims
 from edgeadapt_sim.bench.outbox.plan import Chaos, OutboxPlan
 from edgeadapt_sim.bench.outbox.power import run_power
@@ -26,8 +28,12 @@ def test_ten_kills_lose_nothing_and_keep_nothing_twice(tmp_path: Path) -> None:
     chaos = run_chaos(OutboxPlan(kills=10, seed=7), tmp_path, done.append)
     assert len(done) == sum(chaos.kills.values()) == 10
     assert chaos.committed > 20
-    assert chaos.arrived >= chaos.kept >= chaos.committed
-    assert (chaos.lost, chaos.twice, chaos.left) == (0, 0, 0), chaos
+    assert chaos.arrived >= chaos.kept
+    assert chaos.kept >= chaos.committed - chaos.declined
+    assert (chaos.lost, chaos.twice, chaos.left, chaos.unseen) == (0, 0, 0, 0), chaos
+    assert chaos.held == chaos.wanted + chaos.declined + chaos.unasked
+    assert chaos.wanted > 0
+    assert chaos.declined > 0
     assert chaos.holds
     stored = [words for words in journal.read(tmp_path / producer.JOURNAL_NAME) if words[0] == "stored"]
     assert len(stored) == chaos.committed
@@ -58,10 +64,30 @@ def test_the_command_times_and_writes(tmp_path: Path) -> None:
 
 def test_a_loss_or_a_double_is_no_claim_that_holds() -> None:
     good = Chaos({"device": 1}, {}, "mosquitto", 1.0, 10, 12, 12, 10, 0, 0, 0, 1.0)
-    for change in ({"lost": 1}, {"twice": 1}, {"left": 1}):
+    for change in ({"lost": 1}, {"twice": 1}, {"left": 1}, {"unseen": 1}):
         (claim,) = claims(OutboxStudy((), (), replace(good, **change)))
         assert not claim.holds
     assert claims(OutboxStudy((), (), good))[0].holds
+
+
+def test_held_samples_are_counted_by_what_the_server_said() -> None:
+    """Of five that were held: one came as wanted, one was declined, three are wrong in ways of their own."""
+    like, other = np.eye(2, 64, dtype=np.float32)
+    stored = {("o", n): Stored(f"{n}", vector) for n, vector in enumerate((like, like, like, other, like))}
+    books = Books(
+        stored={**stored, ("o", 5): Stored("-", None), ("o", 6): Stored("6", None)},
+        published=9,
+        arrived=9,
+        # 4 is there as another picture, 6 is not held and not there.
+        kept=((("o", 0), "0"), (("o", 4), "0"), (("o", 5), None)),
+        wanted=frozenset({("o", 0)}),
+        # 2 was never declined, and 3 is like nothing that is there.
+        declined=frozenset({("o", 1), ("o", 3), ("o", 6)}),
+        left=0,
+    )
+    found = tally(books)
+    assert (found.committed, found.held, found.wanted, found.declined, found.unasked) == (7, 5, 1, 2, 1)
+    assert (found.lost, found.unseen, found.twice) == (3, 1, 1)
 
 
 class Echo:

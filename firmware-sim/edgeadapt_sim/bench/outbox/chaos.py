@@ -6,18 +6,17 @@ killed, when, and what the link does are drawn from one seed; how far each proce
 two runs tell the same story with other figures. A killed broker has forgotten what it had acknowledged since
 its last save: it lies, as brokers do.
 
-At the end all is left alone until the device's outbox is empty. Then the device's journal of what it had made
-durable is compared with the server's database, by sequence and by content.
+Two of three samples are held until the server wants them (descriptor -> want -> sample). At the end all is
+left alone until the device's outbox is empty. Then the device's journal of what it had made durable is
+compared with the server's database, by sequence and by content (`count`).
 """
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -25,9 +24,9 @@ import msgspec
 import numpy as np
 
 from edgeadapt.errors import TransportError
-from edgeadapt_cloud.io.store import DATABASE_NAME
 from edgeadapt_models.compile.tiny import tiny_bundle
 from edgeadapt_sim.bench.outbox import journal, producer, server
+from edgeadapt_sim.bench.outbox.count import left_in, read_books, tally
 from edgeadapt_sim.bench.outbox.plan import Chaos, OutboxPlan
 from edgeadapt_sim.bench.outbox.proxy import Mode, Proxy
 from edgeadapt_sim.broker import Broker
@@ -143,40 +142,27 @@ def _wait_for_first(folder: Path) -> None:
         time.sleep(0.05)
 
 
-def left_in(folder: Path) -> int:
-    """Rows in the device's outbox."""
-    path = (folder / producer.OUTBOX_NAME).absolute().as_uri()
-    with closing(sqlite3.connect(f"{path}?mode=ro", uri=True, timeout=5.0)) as db:
-        return int(db.execute("SELECT count(*) FROM rows").fetchone()[0])
-
-
 def _count(
     folder: Path, kills: Counter[str], links: Counter[str], broker: str, seconds: float, drained_s: float
 ) -> Chaos:
-    device = journal.read(folder / producer.JOURNAL_NAME)
-    stored = {(words[1], int(words[2])): words[3] for words in device if words[0] == "stored"}
-    with closing(sqlite3.connect(folder / server.STATE_NAME / DATABASE_NAME)) as db:
-        kept = [
-            (str(outbox), int(sequence), sha256)
-            for outbox, sequence, sha256 in db.execute(
-                "SELECT outbox, sequence, sha256 FROM messages LEFT JOIN samples USING (arrival)"
-            )
-        ]
-    there = {(outbox, sequence): sha256 for outbox, sequence, sha256 in kept}
-    contents = Counter(sha256 for _, _, sha256 in kept if sha256 is not None)
-    # A sample must be there as itself, not only its number.
-    lost = [key for key, content in stored.items() if key not in there or content != (there[key] or "-")]
+    books = read_books(folder)
+    found = tally(books)
     return Chaos(
         kills=dict(kills),
         links={mode: count for mode, count in links.items() if count},
         broker=broker,
         seconds=seconds,
-        committed=len(stored),
-        published=sum(words[0] == "published" for words in device),
-        arrived=len(journal.read(folder / server.JOURNAL_NAME)),
-        kept=len(kept),
-        lost=len(lost),
-        twice=len(kept) - len(there) + sum(count - 1 for count in contents.values()),
-        left=left_in(folder),
+        committed=found.committed,
+        published=books.published,
+        arrived=books.arrived,
+        kept=len(books.kept),
+        lost=found.lost,
+        twice=found.twice,
+        left=books.left,
         drained_s=drained_s,
+        held=found.held,
+        wanted=found.wanted,
+        declined=found.declined,
+        unasked=found.unasked,
+        unseen=found.unseen,
     )

@@ -62,7 +62,8 @@ def claims(study: OutboxStudy) -> tuple[Claim, ...]:
         chaos = study.chaos
         figures = (
             f"{sum(chaos.kills.values())} kills, {chaos.committed} committed, {chaos.lost} lost, "
-            f"{chaos.twice} twice, {chaos.repeats} repeats recognised"
+            f"{chaos.twice} twice, {chaos.repeats} repeats recognised; of {chaos.held} held samples "
+            f"{chaos.wanted} were wanted and came, {chaos.declined} were declined and deleted"
         )
         found.append(Claim("chaos loses nothing and keeps nothing twice", chaos.holds, figures))
     return tuple(found)
@@ -156,6 +157,11 @@ def _chaos(chaos: Chaos) -> Table:
         "reached the server": chaos.arrived,
         "kept by the server": chaos.kept,
         "repeats that the server recognised": chaos.repeats,
+        "samples held until wanted": chaos.held,
+        "  wanted, and there": chaos.wanted,
+        "  declined, and deleted": chaos.declined,
+        "  sent without an answer": chaos.unasked,
+        "  declined, and alike to nothing there": chaos.unseen,
         "lost": chaos.lost,
         "twice after deduplication": chaos.twice,
         "left in the outbox": chaos.left,

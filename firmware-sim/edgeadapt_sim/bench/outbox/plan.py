@@ -84,10 +84,15 @@ class Chaos(msgspec.Struct, frozen=True):
         published: times that one was handed to the client.
         arrived: times that one reached the server's process.
         kept: messages in the server's database.
-        lost: committed, and not there.
+        lost: committed, and not there; a held sample only if the server never told to let it go.
         twice: there more than once after deduplication: by (device, outbox, sequence), or by their content.
         left: rows that are still in the outbox at the end.
         drained_s: from the last kill until the outbox was empty.
+        held: of the committed ones, samples that waited to be wanted.
+        wanted: of those, asked for by the server, and there.
+        declined: of those, let go because the server said so, and not there.
+        unasked: of those, there without having been asked for: the answer was lost too often.
+        unseen: declined ones that look like nothing that is there.
     """
 
     kills: dict[str, int]
@@ -102,6 +107,11 @@ class Chaos(msgspec.Struct, frozen=True):
     twice: int
     left: int
     drained_s: float
+    held: int = 0
+    wanted: int = 0
+    declined: int = 0
+    unasked: int = 0
+    unseen: int = 0
 
     @property
     def repeats(self) -> int:
@@ -110,5 +120,5 @@ class Chaos(msgspec.Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Nothing lost, nothing twice, nothing left."""
-        return not (self.lost or self.twice or self.left)
+        """Nothing lost, nothing twice, nothing left, and nothing let go that nobody has."""
+        return not (self.lost or self.twice or self.left or self.unseen)

@@ -1,9 +1,10 @@
 """A device that stores and sends, as a process to be killed: `python -m ... FOLDER PORT START PLAN`.
 
 The real core, performer, SQLite outbox and MQTT link; only the model is left out: what is stored are
-pictures of noise, each unlike all others, so that the server can be asked for every single one. Each commit
-and each publication is noted in `journal.txt`. It stops making samples when there is a file `stop`, and then
-only delivers; SIGTERM ends it.
+pictures of noise, each unlike all others, so that the server can be asked for every single one. Two of three
+come with an embedding and are held until the server wants them; half of those repeat what was shown shortly
+before, so that they are declined. Each commit and each publication is noted in `device.txt`. It stops making
+samples when there is a file `stop`, and then only delivers; SIGTERM ends it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import numpy as np
 from edgeadapt.bundle import read_folder
 from edgeadapt.clock import Instant
 from edgeadapt.patch import TrustedKeys
+from edgeadapt.tensors import FloatArray
 from edgeadapt.wire import NO_PROPERTIES, MessageProperties, Outcome, Sample, Status, encode, topics
 from edgeadapt_device.config import (
     BudgetSection,
@@ -49,6 +52,9 @@ FLEET, DEVICE = "chaos", "device-1"
 BUNDLE_NAME, OUTBOX_NAME, JOURNAL_NAME, STOP_NAME = "bundle", "outbox.sqlite", "device.txt", "stop"
 _PLENTY = 1 << 40
 _REPORT_EVERY = 10
+_HELD_SHARE, _AGAIN_SHARE = 2 / 3, 0.5
+# Things that may be shown again.
+_RECENT = 24
 _WAIT_S = 0.02
 
 
@@ -60,7 +66,8 @@ class _NotedOutbox(SqliteOutbox):
     def store(self, message: Storable, *, waiting: Waiting | None = None, age_s: float = 0.0) -> StoredRow:
         row = super().store(message, waiting=waiting, age_s=age_s)
         content = message.sha256 if isinstance(message, Sample) else "-"
-        self.journal.note("stored", self.outbox_id, row.sequence, content)
+        vector = waiting.item.vector.hex() if waiting is not None else "-"
+        self.journal.note("stored", self.outbox_id, row.sequence, content, vector)
         for sequence in row.dropped:
             self.journal.note("dropped", self.outbox_id, sequence)
         return row
@@ -80,7 +87,7 @@ class _NotedLink(MqttLink):
         properties: MessageProperties = NO_PROPERTIES,
     ) -> None:
         super().publish(topic, payload, qos, retain, properties)
-        if topic.endswith(("/sample", "/outcome")):
+        if topic.endswith(("/sample", "/outcome", "/descriptor")):
             self.journal.note("published")
 
 
@@ -95,7 +102,10 @@ def config(port: int, plan: OutboxPlan) -> DeviceConfig:
             resend_max_s=8.0,
             drop_after_sends=10_000,
             durability=plan.durability,
-            descriptors_first="never",
+            descriptors_first="always",
+            descriptor_items=8,
+            descriptor_pause_s=1.0,
+            want_wait_s=10.0,
         ),
         privacy=PrivacySection(),
     )
@@ -134,6 +144,8 @@ class Producer:
             on_log=log.info,
         )
         self._shape = bundle.manifest.input.frame_shape
+        self._width = bundle.calibration.prototypes.shape[1]
+        self._recent: deque[FloatArray] = deque(maxlen=_RECENT)
         self._made = 0
 
     def _connect(self, settings: MqttSection, digest: str) -> _NotedLink:
@@ -179,16 +191,26 @@ class Producer:
     def _sample(self) -> fx.Effect:
         # The bytes are unlike any other's, which is what the count relies on.
         image = self._rng.integers(0, 256, self._shape, dtype=np.uint8)
+        held = bool(self._rng.random() < _HELD_SHARE)
         return fx.StoreSample(
             image=image,
             segment=0,
-            lane="adapt",
+            lane="ask" if held and self._rng.random() < 0.5 else "adapt",
+            descriptor=self._thing() if held else None,
+            hold=held,
             entropy=float(self._rng.uniform(0.1, 2.0)),
             predicted=0,
             generation="base",
             captured_s=time.time(),
             price_bytes=1 << 19,
         )
+
+    def _thing(self) -> FloatArray:
+        """The embedding of something new, or of something that was shown shortly before."""
+        if self._recent and self._rng.random() < _AGAIN_SHARE:
+            return self._recent[int(self._rng.integers(len(self._recent)))]
+        self._recent.append(np.asarray(self._rng.standard_normal(self._width), np.float32))
+        return self._recent[-1]
 
     def _report(self) -> fx.Effect:
         return fx.StoreMessage(

@@ -1,7 +1,8 @@
 """The cloud's ingest and store as a process to be killed: `python -m ... FOLDER PORT`.
 
 The real service with its MQTT link, its core and its SQLite store; jobs never become due, so no teacher is
-loaded. Each message that reaches it is noted in `server.txt`, before it is committed.
+loaded. Each message that reaches it is noted in `server.txt`, before it is committed, and each sample that a
+device is told to send or to let go, before it is told.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edgeadapt.bundle import read_folder
 from edgeadapt.errors import ConfigError
+from edgeadapt.wire import AnyMessage, Want, decode
 from edgeadapt_cloud.config import (
     BundleSection,
     CloudConfig,
@@ -24,8 +26,10 @@ from edgeadapt_cloud.config import (
     MqttSection,
     SigningSection,
 )
+from edgeadapt_cloud.core.effects import OutboundEffect, Publish
 from edgeadapt_cloud.core.events import Event, MessageArrived
 from edgeadapt_cloud.core.jobs.job import ImageArray, JobRequest, JobResult
+from edgeadapt_cloud.performer import Performer
 from edgeadapt_cloud.service import Service
 from edgeadapt_sim.bench.outbox.journal import Journal
 from edgeadapt_sim.bench.outbox.producer import BUNDLE_NAME, FLEET
@@ -42,16 +46,33 @@ class _NoAdapter:
 
 
 class _NotedService(Service):
-    """Notes what arrives."""
+    """Notes what arrives, and what devices are told about samples that they hold."""
 
     journal: Journal
 
     def _take(self, deadline_mono_s: float | None) -> list[Event]:
         batch = super()._take(deadline_mono_s)
         for event in batch:
-            if isinstance(event, MessageArrived) and event.topic.endswith(("/sample", "/outcome")):
+            if isinstance(event, MessageArrived) and event.topic.endswith(
+                ("/sample", "/outcome", "/descriptor")
+            ):
                 self.journal.note("arrived")
         return batch
+
+    def _perform(
+        self, performer: Performer, batch: list[Event], stop: threading.Event
+    ) -> list[OutboundEffect]:
+        outbound = super()._perform(performer, batch, stop)
+        for effect in outbound:
+            if isinstance(effect, Publish) and effect.topic.endswith("/want"):
+                self._note_want(decode(effect.payload))
+        return outbound
+
+    def _note_want(self, message: AnyMessage) -> None:
+        if isinstance(message, Want):
+            for word, samples in (("wanted", message.wanted), ("declined", message.declined)):
+                for sample in samples:
+                    self.journal.note(word, message.outbox, sample)
 
 
 def main(arguments: list[str]) -> None:
