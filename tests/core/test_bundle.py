@@ -210,6 +210,14 @@ def test_a_calibration_without_signatures_of_classes_takes_that_of_all_for_each(
     tensors["signature_mean"] = np.arange(4, dtype=np.float32)
     found = Bundle.from_files(exchanged(CALIBRATION_NAME, encode_tensors(tensors))).calibration
     np.testing.assert_array_equal(found.class_signatures, [[0.0, 1.0, 2.0, 3.0]] * 3)
+    assert not found.knows_classes
+
+
+def test_classes_are_known_where_one_signature_differs() -> None:
+    plain = bundles.calibration()
+    assert not plain.knows_classes
+    assert replace(plain, class_signatures=np.eye(3, 4, dtype=np.float32)).knows_classes
+    assert replace(plain, class_signatures=np.zeros((1, 4), np.float32)).knows_classes, "there is but one"
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 0.0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeadapt.bundle import Bundle, read_folder
+from edgeadapt.bundle import Bundle, Calibration, read_folder
 from edgeadapt.bundle.manifest import InputSpec
 from edgeadapt.errors import BundleError
 from edgeadapt_device.config import DeviceConfig, EngineSection
@@ -35,6 +35,21 @@ def read(config: DeviceConfig, found: list[Bundle]) -> Iterator[Finding]:
         "bundle",
         f"{manifest.name} {bundle.digest[:12]} is whole: {len(manifest.classes)} classes, models: {models}",
     )
+    yield from _signatures(bundle.calibration)
+
+
+def _signatures(calibration: Calibration) -> Iterator[Finding]:
+    """What bundles lack that were made by an earlier release: the device works, and sees less."""
+    lacks = [] if calibration.knows_classes else ["signatures of its classes"]
+    if not calibration.signature_whitening.size:
+        lacks.append("whitening")
+    if lacks:
+        yield warning(
+            "signatures",
+            f"the bundle has no {' and no '.join(lacks)}: only drift of more than "
+            f"{float(calibration.drift_tolerance[0]):.1f} source deviations is told from frames of one class",
+            "compile the model again with this release, and install the new bundle",
+        )
 
 
 def look(bundle: Bundle, settings: EngineSection) -> Iterator[Finding]:

@@ -15,7 +15,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgeadapt.bundle import read_folder
+from edgeadapt.bundle import FileDigest, decode_manifest, encode_manifest, read_folder
+from edgeadapt.digest import sha256_hex
+from edgeadapt.tensors import decode_tensors, encode_tensors
 from edgeadapt_device.config import (
     DeliverySection,
     DeviceConfig,
@@ -101,6 +103,36 @@ def test_a_bundle_whose_file_was_edited_names_the_file(
     assert "model.onnx" in finding.text
     # What needs no bundle is looked at all the same.
     assert one(changed(config, "device", bundle=str(broken)), "disk").level is OK
+
+
+def test_a_bundle_of_an_earlier_release_is_a_warning_that_names_what_it_lacks(
+    tmp_path: Path, config: DeviceConfig, bundle_folder: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(bundle_folder, old)
+    for lacks, words in (
+        (("signature_whitening", "drift_tolerance"), "no whitening: only drift of more than 0.2"),
+        (("class_signatures",), "no signatures of its classes and no whitening: only drift of more than 0.6"),
+    ):
+        without_tensors(old, lacks)
+        examined = changed(config, "device", bundle=str(old))
+        bundle, signatures = one(examined, "bundle"), one(examined, "signatures")
+        assert (bundle.level, signatures.level) == (OK, WARNING)
+        assert words in signatures.text
+        assert "compile the model again" in signatures.fix
+
+
+def without_tensors(folder: Path, names: tuple[str, ...]) -> None:
+    """Take tensors out of a bundle's calibration, and put its digest right."""
+    path = folder / "calibration.safetensors"
+    tensors = decode_tensors(path.read_bytes())
+    data = encode_tensors({name: value for name, value in tensors.items() if name not in names})
+    path.write_bytes(data)
+    manifest = decode_manifest((folder / "manifest.json").read_bytes())
+    files = tuple(
+        FileDigest(f.name, sha256_hex(data), len(data)) if f.name == path.name else f for f in manifest.files
+    )
+    (folder / "manifest.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, files=files)))
 
 
 def test_outputs_that_are_probabilities_are_a_failure(
