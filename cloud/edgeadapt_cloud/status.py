@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeadapt.patch import Evidence
+from edgeadapt_cloud.core.jobs.job import AuditEstimate
 from edgeadapt_cloud.io.report import Report
 
 
@@ -21,7 +22,7 @@ def render(report: Report, console: Console | None = None) -> None:
     if report.questions or report.questions_coming:
         coming = f", {report.questions_coming} more on their way" if report.questions_coming else ""
         out.print(f"unknown things that wait for a person: {report.questions}{coming}")
-    for table in (_cohorts(report), _devices(report), _jobs(report), _patches(report)):
+    for table in (_cohorts(report), _audit(report), _devices(report), _jobs(report), _patches(report)):
         if table.row_count:
             out.print(table)
     _evidence(report, out)
@@ -47,6 +48,27 @@ def _cohorts(report: Report) -> Table:
             _serial(row.under_way),
         )
     return table
+
+
+def _audit(report: Report) -> Table:
+    """How right the devices are; of a share, its 95 % interval."""
+    table = _table("Audit: frames drawn at random, in which the device says what the teacher says")
+    for name in ("cohort", "model", "right", "strange", "frames"):
+        table.add_column(name, no_wrap=name == "cohort")
+    for row in report.cohorts:
+        if not row.audit:
+            table.add_row(row.cohort, "-", "no estimate yet", "-", "-")
+        for found in row.audit:
+            model = f"serial {found.serial}" if found.serial else found.generation[:12]
+            drawn = str(found.strange.samples)
+            table.add_row(row.cohort, model, _share(found.right), _share(found.strange), drawn)
+    return table
+
+
+def _share(found: AuditEstimate) -> str:
+    if not found.samples:
+        return "no estimate yet"
+    return f"{100 * found.value:.0f} % ({100 * found.low:.0f} to {100 * found.high:.0f})"
 
 
 def _devices(report: Report) -> Table:

@@ -10,14 +10,15 @@ as many of the rest strange again, with each patch more. The adapt lane sends no
 draws them like all others. Taken are, from the first of these that has enough,
 
     audit, unseen     drawn at random, and nothing was taught on them
-    audit             drawn at random
     all, unseen       the adapt lane stands for what devices took for known, the audit lane for the rest, each
-    all               by the share of it that the audit lane has seen (post-stratification)
+                      by the share of it that the audit lane has seen (post-stratification)
+    audit             drawn at random, and half of it taught, to which a student's scores are too familiar
+    all               most of it taught
 
-`FEW_AUDIT` and `FEW` say how many are too few: n frames cannot give a p-value below 1 / (n + 1), and the rate
-that alpha is held at has a standard deviation of sqrt(alpha (1 - alpha) / n): 2.7 points at 64. `FEW_SHARES`
-are the fewest audit frames that may say how large the shares are. With fewer, a patch goes without
-thresholds, and devices judge by what they have.
+`FEW` says how many are too few (`FEW_TAUGHT` where most were taught): n frames cannot give a p-value below
+1 / (n + 1), and the rate that alpha is held at has a standard deviation of sqrt(alpha (1 - alpha) / n): 2.7
+points at 64. `FEW_SHARES` are the fewest audit frames that may say how large the shares are. With fewer, a
+patch goes without thresholds, and devices judge by what they have.
 
 Not here: whether the patch is any good (`gate`), and how it travels (`edgeadapt.patch`).
 """
@@ -38,9 +39,9 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt_cloud.adapt.statistics import DeviceStatistics
 from edgeadapt_cloud.adapt.student import Student, outputs
 
-FEW_AUDIT = 64
+FEW = 64
+FEW_TAUGHT = 128
 FEW_SHARES = 32
-FEW = 128
 SURE = 0.7
 """Teacher's probability of its class from which on a frame counts as of a known one."""
 
@@ -71,21 +72,26 @@ def calibration_frames(labels: Tensor, audit: Tensor, unseen: Tensor, strange: T
         strange: mask [N] of what the devices took for strange; lies within `audit`.
     """
     known = labels.max(dim=1).values >= SURE
-    for mask, name in ((known & audit & unseen, "unseen audit"), (known & audit, "audit")):
-        if int(mask.sum()) >= FEW_AUDIT:
-            return Frames(mask.float(), f"thresholds from {int(mask.sum())} {name} frames")
-    drawn = int((known & audit).sum())
-    share = float((known & strange).sum()) / max(drawn, 1)
-    for mask, name in ((known & (unseen | strange), "unseen"), (known, "uploaded")):
-        count = int(mask.sum())
-        if drawn >= FEW_SHARES and count >= FEW:
-            weights = _shared(mask & ~strange, 1.0 - share) + _shared(mask & strange, share)
-            note = f"thresholds from {count} {name} frames, {share:.0%} strange after {drawn} audit frames"
-            return Frames(weights, note)
-    why = f"{drawn} audit frames of known classes are fewer than {FEW_SHARES}"
+    drawn, strangers = int((known & audit).sum()), int((known & strange).sum())
+    choices = (
+        (known & audit & unseen, "unseen audit", FEW),
+        (known & (unseen | strange), "unseen", FEW),
+        (known & audit, "audit", FEW),
+        (known, "uploaded", FEW_TAUGHT),
+    )
+    for mask, name, least in choices:
+        count, random = int(mask.sum()), "audit" in name
+        if count < least or (drawn < FEW_SHARES and not random):
+            continue
+        if random:
+            return Frames(mask.float(), f"thresholds from {count} {name} frames")
+        share = strangers / drawn
+        weights = _shared(mask & ~strange, 1.0 - share) + _shared(mask & strange, share)
+        return Frames(weights, f"thresholds from {count} {name} frames, {strangers} of {drawn} drawn strange")
+    few = f"{drawn} audit frames of known classes are fewer than {FEW_SHARES}"
     if drawn >= FEW_SHARES:
-        why = f"{int(known.sum())} frames of known classes are fewer than {FEW}"
-    return Frames(torch.zeros(len(known)), f"no thresholds: {why}")
+        few = f"{int(known.sum())} frames of known classes are fewer than {FEW_TAUGHT}"
+    return Frames(torch.zeros(len(known)), f"no thresholds: {few}")
 
 
 def _shared(mask: Tensor, share: float) -> Tensor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,15 +15,35 @@ from edgeadapt.errors import ConfigError
 from edgeadapt.patch import Evidence
 from edgeadapt.wire import SPEAKS, highest_common
 from edgeadapt_cloud.core.fleet.accords import why_apart
+from edgeadapt_cloud.core.jobs.job import AuditEstimate
 from edgeadapt_cloud.core.rows import CohortRow, DeviceRow, JobRow, PatchRow
 from edgeadapt_cloud.io.lock import is_held
+from edgeadapt_cloud.io.reading import opened
 from edgeadapt_cloud.io.rowcodec import DAMAGED, decode_row
-from edgeadapt_cloud.io.schema import MIGRATIONS, SCHEMA_VERSION
 from edgeadapt_cloud.io.store import DATABASE_NAME
 
 
+class AuditReport(msgspec.Struct, frozen=True):
+    """How right a cohort's devices were, by the audit lane, as its last job saw it (`core.audit`).
+
+    `generation` is what scored the frames: the base, or a patch, of which `serial` is the number. `right`
+    is the share of frames, of those that devices took for known, in which they said the teacher's class;
+    `strange` the share of all frames that stayed strange.
+    """
+
+    job: int
+    generation: str
+    serial: int
+    right: AuditEstimate
+    strange: AuditEstimate
+
+
 class CohortReport(msgspec.Struct, frozen=True):
-    """A cohort. `serial` is the last one given out; `stable` and `under_way` are serials, or 0."""
+    """A cohort. `serial` is the last one given out; `stable` and `under_way` are serials, or 0.
+
+    `audit` is the estimate of how right its devices are, for each generation they ran, the newest last; empty
+    while no job has looked at audit samples, for only a job has a teacher.
+    """
 
     cohort: str
     devices: tuple[str, ...]
@@ -32,6 +51,7 @@ class CohortReport(msgspec.Struct, frozen=True):
     serial: int
     stable: int
     under_way: int
+    audit: tuple[AuditReport, ...] = ()
 
 
 class DeviceReport(msgspec.Struct, frozen=True):
@@ -103,7 +123,7 @@ def read_report(state_dir: Path) -> Report:
         ConfigError: there is no database, or it cannot be read.
     """
     running = is_held(state_dir)
-    with _opened(state_dir / DATABASE_NAME, "ro") as db:
+    with opened(state_dir / DATABASE_NAME, "ro") as db:
         try:
             return _Reader(db).report(running=running)
         except ConfigError as error:
@@ -116,11 +136,15 @@ def order_rollback(state_dir: Path, cohort: str, *, to_base: bool) -> None:
     Raises:
         ConfigError: there is no database, or no such cohort.
     """
-    with _opened(state_dir / DATABASE_NAME, "rw") as db:
+    with opened(state_dir / DATABASE_NAME, "rw") as db:
         known = [str(row[0]) for row in db.execute("SELECT cohort FROM cohorts ORDER BY rowid")]
         if cohort not in known:
             raise ConfigError(f"unknown cohort {cohort!r}; known: {', '.join(known) or 'none'}")
         db.execute("INSERT INTO orders (cohort, to_base) VALUES (?, ?)", (cohort, int(to_base)))
+
+
+# How much of a patch's digest its generation is called by.
+_NAME_CHARACTERS = 12
 
 
 class _Reader:
@@ -145,7 +169,7 @@ class _Reader:
         placed = self._samples_by("cohort")
         return Report(
             running=running,
-            cohorts=tuple(self._cohorts(patches, placed)),
+            cohorts=tuple(self._cohorts(patches, jobs, placed)),
             devices=tuple(self._device_reports()),
             jobs=tuple(_job(row) for row in jobs),
             patches=tuple(self._patch(row) for row in patches),
@@ -172,14 +196,19 @@ class _Reader:
     def _count(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0])
 
-    def _cohorts(self, patches: list[PatchRow], samples: dict[str, int]) -> Iterator[CohortReport]:
+    def _cohorts(
+        self, patches: list[PatchRow], jobs: list[JobRow], samples: dict[str, int]
+    ) -> Iterator[CohortReport]:
         for body in self._column("SELECT body FROM cohorts ORDER BY rowid"):
             row = decode_row(body, CohortRow)
             mine = {patch.stage.value: patch.serial for patch in patches if patch.cohort == row.cohort}
             present = tuple(device.device for device in self._devices if self._where(device) == row.cohort)
             under_way = mine.get("canary") or mine.get("gated") or 0
             count = samples.get(row.cohort, 0)
-            yield CohortReport(row.cohort, present, count, row.serial, mine.get("stable", 0), under_way)
+            audit = _audit([job for job in jobs if job.cohort == row.cohort], patches)
+            yield CohortReport(
+                row.cohort, present, count, row.serial, mine.get("stable", 0), under_way, audit
+            )
 
     def _device_reports(self) -> Iterator[DeviceReport]:
         samples = self._samples_by("device")
@@ -237,6 +266,24 @@ def _trouble(row: DeviceRow) -> str:
     return why_apart(row.device, SPEAKS, row.speaks)
 
 
+def _audit(jobs: list[JobRow], patches: list[PatchRow]) -> tuple[AuditReport, ...]:
+    """Of the last job that looked at audit samples."""
+    job = next((job for job in reversed(jobs) if job.audit), None)
+    if job is None:
+        return ()
+    return tuple(
+        AuditReport(job.job, found.generation, _serial(found.generation, patches), found.right, found.strange)
+        for found in job.audit
+    )
+
+
+def _serial(generation: str, patches: list[PatchRow]) -> int:
+    """Of the patch that devices call so: by the beginning of its digest."""
+    if len(generation) < _NAME_CHARACTERS:
+        return 0
+    return max((patch.serial for patch in patches if patch.digest.startswith(generation)), default=0)
+
+
 def _job(row: JobRow) -> JobReport:
     return JobReport(
         row.job,
@@ -250,24 +297,3 @@ def _job(row: JobRow) -> JobReport:
         row.note,
         row.evidence,
     )
-
-
-@contextmanager
-def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
-    if not path.is_file():
-        raise ConfigError(f"{path} is not there: has the service ever run with this configuration?")
-    try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=10.0)
-    except sqlite3.Error as error:
-        raise ConfigError(f"{path} cannot be opened: {error}") from error
-    try:
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if version != SCHEMA_VERSION:
-            older = "; starting the service once brings it up to date" if version in MIGRATIONS else ""
-            raise ConfigError(f"{path}: schema version {version}, this release reads {SCHEMA_VERSION}{older}")
-        with db:
-            yield db
-    except sqlite3.Error as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    finally:
-        db.close()

@@ -17,8 +17,8 @@ from edgeadapt_cloud.adapt.statistics import DeviceStatistics
 from edgeadapt_cloud.adapt.student import Student, outputs
 from edgeadapt_cloud.adapt.thresholds import (
     FEW,
-    FEW_AUDIT,
     FEW_SHARES,
+    FEW_TAUGHT,
     SURE,
     Frames,
     calibration_frames,
@@ -48,11 +48,11 @@ def _mask(count: int, total: int) -> Tensor:
 @pytest.mark.parametrize(
     ("audit", "unseen", "total", "says", "count"),
     [
-        (2 * FEW_AUDIT, FEW_AUDIT, 400, "unseen audit", FEW_AUDIT),
-        (FEW_AUDIT, FEW_AUDIT - 1, 400, "audit", FEW_AUDIT),
-        (FEW_AUDIT - 1, FEW, 400, "unseen", FEW),
-        (FEW_SHARES, FEW - 1, FEW, "uploaded", FEW),
-        (FEW_SHARES, FEW - 1, FEW - 1, f"{FEW - 1} frames of known classes are fewer", 0),
+        (2 * FEW, FEW, 400, "unseen audit", FEW),
+        (FEW_SHARES, FEW, 400, "unseen", FEW),
+        (FEW, FEW - 1, 400, "audit", FEW),
+        (FEW - 1, FEW - 1, FEW_TAUGHT, "uploaded", FEW_TAUGHT),
+        (FEW - 1, FEW - 1, FEW_TAUGHT - 1, f"{FEW_TAUGHT - 1} frames of known classes are fewer", 0),
         (FEW_SHARES - 1, FEW, 400, f"{FEW_SHARES - 1} audit frames of known classes are fewer", 0),
     ],
 )
@@ -81,7 +81,7 @@ def test_what_was_strange_counts_as_often_as_the_audit_lane_saw_it() -> None:
 
     assert float(frames.weights[:10].sum()) == pytest.approx(0.25)
     assert float(frames.weights.sum()) == pytest.approx(1.0)
-    assert "25% strange after 40 audit frames" in frames.note
+    assert "10 of 40 drawn strange" in frames.note
 
 
 def test_frames_that_were_called_strange_keep_thresholds_from_being_too_strict(
@@ -104,7 +104,7 @@ def test_frames_that_were_called_strange_keep_thresholds_from_being_too_strict(
         return float((conformal.p_values(column, found) < 0.1).mean())
 
     assert alarms(Frames((~strange[sent]).float(), "as if they had been left out")) > 0.3
-    for share, says in ((5, "120 audit frames"), (10, "strange after 60 audit frames")):
+    for share, says in ((5, "from 120 audit frames"), (10, "of 60 drawn strange")):
         audit = torch.arange(len(images)) % share == 0
         sent = ~strange | audit
         none = torch.zeros(int(sent.sum()), dtype=torch.bool)
