@@ -165,6 +165,7 @@ def over(kept: DeviceStatus, status: DeviceStatus) -> DeviceStatus:
         connected=status.connected,
         trouble=status.trouble,
         outbox_rows=status.outbox_rows,
+        outbox_held=status.outbox_held,
         http=status.http,
         http_trouble=status.http_trouble,
         note=status.note,

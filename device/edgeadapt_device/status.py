@@ -71,7 +71,8 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
         questions: asked about them.
         flagged: frames chosen for upload.
         uploaded: samples that the server has acknowledged.
-        outbox_rows: messages that the server has not acknowledged.
+        outbox_rows: messages that are to be sent, and that the server has not acknowledged.
+        outbox_held: samples beside them that wait until the server wants them.
         bytes_up: topics and payloads that went out on a connection, resent ones included.
         bytes_down: what came down on the link, protocol overhead included.
         ledger: what each purpose has cost on the link, protocol overhead included.
@@ -141,6 +142,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, kw_only=True):
     flagged: int = 0
     uploaded: int = 0
     outbox_rows: int = 0
+    outbox_held: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
     ledger: tuple[LedgerLine, ...] = ()

@@ -99,6 +99,11 @@ def _strange(found: DeviceStatus) -> str:
     )
 
 
+def _uploads(found: DeviceStatus) -> str:
+    held = f", {found.outbox_held} held until the server wants them" if found.outbox_held else ""
+    return f"{found.flagged} flagged, {found.uploaded} acknowledged, {found.outbox_rows} waiting{held}"
+
+
 def _broker(found: DeviceStatus, runs: bool) -> str:
     if not runs:
         return "not connected"
@@ -131,7 +136,7 @@ def _rows(found: DeviceStatus, runs: bool) -> list[tuple[str, str]]:
         ("verdicts", _verdicts(found)),
         ("window", found.window or "none yet"),
         ("strange", _strange(found)),
-        ("uploads", f"{found.flagged} flagged, {found.uploaded} acknowledged, {found.outbox_rows} waiting"),
+        ("uploads", _uploads(found)),
         ("bytes", f"{found.bytes_up} up, {found.bytes_down} down, {found.budget_left_bytes} left to spend"),
         ("quarantined", str(found.quarantined)),
         ("storage", f"{found.storage_errors} failed writes"),

@@ -293,6 +293,7 @@ class DeviceCore:
             drift=adaptation.tracker.drift,
             drift_p_value=adaptation.tracker.alarm.p_value,
             outbox_rows=len(self._uploads.delivery),
+            outbox_held=len(self.asking),
             bytes_up=self._uploads.budget.ledger.up_bytes,
             bytes_down=self._uploads.budget.ledger.down_bytes,
             ledger=self._uploads.budget.ledger.lines(),

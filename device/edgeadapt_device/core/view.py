@@ -37,6 +37,7 @@ class CoreView:
     drift: float
     drift_p_value: float
     outbox_rows: int
+    outbox_held: int
     bytes_up: int
     bytes_down: int
     ledger: tuple[LedgerLine, ...]

@@ -32,7 +32,8 @@ _NEWS_LINES = 5
 class DeviceLine:
     """One device now. `accuracy` is 0..1 over the last 500 frames; `history` is the loop's, older first.
 
-    `strange` are frames that the device called shifted or unknown.
+    `strange` are frames that the device called shifted or unknown. `flagged` are those that it kept, to
+    choose the best of when their window ends; `uploaded` are the samples that the server acknowledged.
     """
 
     name: str
@@ -113,7 +114,7 @@ def _devices(lines: Sequence[DeviceLine], width: int) -> RenderableType:
         table.add_column("full loop so far", width=_SPARK_COLUMNS, no_wrap=True)
     if wide:
         table.add_column("strange", justify="right", no_wrap=True)
-    for name in ("flagged", "uploaded", "sent", "received") if roomy else ("uploaded", "sent"):
+    for name in ("kept", "uploaded", "sent", "received") if roomy else ("uploaded", "sent"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("model", no_wrap=True, ratio=1)
     for line in lines:
@@ -181,7 +182,7 @@ def plain_lines(scene: Scene) -> list[str]:
         scores = ", ".join(f"{LABELS[method]} {100 * line.accuracy[method]:.1f} %" for method in METHODS)
         lines.append(
             f"[{scene.elapsed_s:4.0f} s] {line.name}: {words(line.domain)}; {scores}; "
-            f"{line.strange} strange; uploaded {line.uploaded} of {line.flagged} flagged; "
+            f"{line.strange} strange; uploaded {line.uploaded} of {line.flagged} kept to choose from; "
             f"sent {bytes_text(line.bytes_up)}, received {bytes_text(line.bytes_down)}; "
             f"{line.generation} {line.state}".rstrip()
         )

@@ -59,7 +59,7 @@ def test_only_the_newest_news_are_shown() -> None:
 def test_plain_lines_name_every_device_and_the_cloud() -> None:
     device, cloud = plain_lines(_SCENE)
     assert "camera-1: gaussian noise 5; frozen model 31.2 %" in device
-    assert "uploaded 640 of 812 flagged; sent 531 kB, received 14.2 kB; 0 #1 trial" in device
+    assert "uploaded 640 of 812 kept to choose from; sent 531 kB, received 14.2 kB; 0 #1 trial" in device
     assert "1 cohorts, 512 samples, 1 patches published" in cloud
 
 

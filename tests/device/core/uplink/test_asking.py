@@ -94,6 +94,21 @@ def test_questions_are_announced_together_and_only_what_is_wanted_crosses_the_wi
     assert [row.sequence for row in device.outbox.pending()] == [3]
 
 
+def test_what_is_held_is_shown_beside_what_waits_to_be_sent(tiny: Bundle) -> None:
+    device = Rig(tiny, settings())
+    ask(device, 3)
+    view = device.device.view(device.now)
+    assert (view.outbox_rows, view.outbox_held) == (0, 3)
+    device.wait(PAUSE_S + 1.0)
+    (message,) = announced(device)
+    view = device.device.view(device.now)
+    assert (view.outbox_rows, view.outbox_held) == (1, 3), "the descriptors are on their way"
+    acknowledge(device, message)
+    answer(device, wanted=(2,), declined=(1,))
+    view = device.device.view(device.now)
+    assert (view.outbox_rows, view.outbox_held) == (1, 1)
+
+
 def test_enough_of_them_are_announced_at_once_and_by_segment(tiny: Bundle) -> None:
     device = Rig(tiny, settings())
     ask(device, 2)

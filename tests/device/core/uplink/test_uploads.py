@@ -237,4 +237,5 @@ def test_a_segment_leaves_something_for_the_next_ones(tiny: Bundle) -> None:
             len([m for m in device.received if isinstance(m, Sample) and m.lane == "adapt"]) - before
         )
     assert min(taken) >= 5
-    assert taken[0] > taken[1] > taken[2]
+    assert taken[0] >= taken[1] >= taken[2], taken
+    assert taken[0] > taken[2], taken
