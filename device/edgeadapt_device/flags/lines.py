@@ -16,6 +16,7 @@ import msgspec
 
 from edgeadapt.errors import WireError
 from edgeadapt.wire import Verdict
+from edgeadapt_device.core.flagging.decision import Thresholds
 
 Fate = Literal["suspect", "watched", "counted", "normal", "quarantined", "asked", "dear", "barred"]
 RowFate = Literal["wanted", "declined", "acknowledged", "dropped"]
@@ -35,7 +36,11 @@ class ScoreLine(msgspec.Struct, frozen=True):
 
 
 class FrameLine(_Line, frozen=True, kw_only=True, tag="frame"):
-    """A frame's verdict. `predicted` is the class's name, `alpha` the bound of the p-value."""
+    """A frame's verdict. `predicted` is the class's name, `alpha` the bound of the p-value.
+
+    `thresholds` says whose knots gave the p-values, and `calibrated` from how many frames of the domain, for
+    knots that the device made itself.
+    """
 
     frame: int
     segment: int
@@ -46,6 +51,8 @@ class FrameLine(_Line, frozen=True, kw_only=True, tag="frame"):
     p_value: float
     alpha: float
     adapted: bool
+    thresholds: Thresholds = "bundle"
+    calibrated: int = 0
     reason: str = ""
     scores: tuple[ScoreLine, ...] = ()
     window: str = ""

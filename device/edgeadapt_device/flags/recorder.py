@@ -187,6 +187,8 @@ class Recorder:
             p_value=decision.p_value,
             alpha=self._alpha,
             adapted=decision.adapted,
+            thresholds=decision.thresholds,
+            calibrated=decision.calibrated,
             reason=decision.reason,
             scores=tuple(ScoreLine(*row) for row in rows),
             window=decision.window.text if decision.window is not None else "",

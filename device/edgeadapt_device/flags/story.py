@@ -19,6 +19,12 @@ _FATES: Mapping[str, str] = {
     "barred": "no question: uploads are off here, or privacy keeps such frames",
 }
 
+_THRESHOLDS: Mapping[str, str] = {
+    "bundle": "the bundle's, of the source's domain",
+    "patch": "the patch's",
+    "domain": "the device's own, from {frames:,} frames of its domain",
+}
+
 
 @dataclass(slots=True)
 class Story:
@@ -101,6 +107,7 @@ def _verdict(seen: FrameLine) -> list[str]:
     out += [_score(line, seen.alpha) for line in seen.scores]
     if seen.scores:
         out.append(_row("together", f"p {seen.p_value:.2g}, strange below {seen.alpha:.2g}"))
+        out.append(_row("thresholds", _THRESHOLDS[seen.thresholds].format(frames=seen.calibrated)))
     out.append(_row("adapted", f"yes, by {model}" if seen.adapted else "no, not to this domain"))
     out.append(_row("window", seen.window or "none of this segment was full yet"))
     return out

@@ -132,11 +132,11 @@ def test_help_teaches_the_words(tmp_path: Path) -> None:
 
 
 def test_a_suspect_that_was_the_domain_is_told_so(tiny: Bundle, tmp_path: Path) -> None:
-    """Darkness makes known frames strange; once the model has adapted, they are normal."""
+    """Dusk makes known frames strange; once model and thresholds have adapted, they are normal."""
     journal = FlagJournal(tmp_path)
     device = rig.Rig(tiny, rig.config(flagging=FlaggingSection(enabled=False)), journal=journal)
     device.play(rig.frames(200))
-    device.play(rig.frames(400, seed=8, level=0.35))
+    device.play(rig.frames(400, seed=8, level=0.6))
     journal.close()
     flagging = device.device.core.flagging
 

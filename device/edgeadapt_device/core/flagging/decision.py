@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from edgeadapt.wire import Verdict
+
+Thresholds = Literal["bundle", "patch", "domain"]
+"""Whose knots decide: the bundle's, the running patch's, or the device's own of its domain."""
 
 
 class WindowVerdict(msgspec.Struct, frozen=True):
@@ -50,7 +55,9 @@ class Decision(msgspec.Struct, frozen=True):
         scores: one per scorer of the device, in its order; higher is more like the source.
         p_values: of each of them.
         bounds: the score of each at which its p-value is the bound that decides; below it is strange.
-        adapted: the model had adapted to the domain when it scored the frame.
+        thresholds: whose knots gave the p-values.
+        calibrated: frames of the domain that they were made of; 0 for knots that were not made here.
+        adapted: model and thresholds had adapted to the domain when it scored the frame.
         reason: in words, for a person.
         window: the verdict about the last whole window before the frame, None before the first.
     """
@@ -60,6 +67,8 @@ class Decision(msgspec.Struct, frozen=True):
     scores: tuple[float, ...] = ()
     p_values: tuple[float, ...] = ()
     bounds: tuple[float, ...] = ()
+    thresholds: Thresholds = "bundle"
+    calibrated: int = 0
     adapted: bool = False
     reason: str = ""
     window: WindowVerdict | None = None

@@ -27,7 +27,8 @@ from edgeadapt_device.config import DeviceConfig, suppressed_classes
 from edgeadapt_device.core.adapt.adaptation import Adaptation
 from edgeadapt_device.core.effects import Effect, Flagged, ScoreAgain
 from edgeadapt_device.core.events import FrameScored, Rescored
-from edgeadapt_device.core.flagging.decider import Decider, Lists
+from edgeadapt_device.core.flagging.basis import Bases, Basis
+from edgeadapt_device.core.flagging.decider import Decider
 from edgeadapt_device.core.flagging.decision import Decision, WindowVerdict
 from edgeadapt_device.core.flagging.quarantine import Quarantine
 from edgeadapt_device.core.flagging.settled import Settled
@@ -75,6 +76,7 @@ class Flagging:
         self._adaptation = adaptation
         self._decider = Decider(bundle, flagging)
         self._settled = Settled(adaptation, config.statistics.prior_frames)
+        self._bases = Bases(self._decider, adaptation, self._settled, flagging.alpha, rng)
         self._windows = Windows(flagging.verdict_frames, flagging.alpha)
         self._suspects = Suspects(flagging.suspects, flagging.suspect_bytes, rng)
         self.quarantine = Quarantine(
@@ -115,29 +117,24 @@ class Flagging:
 
     def judge(self, event: FrameScored, entropy: float) -> Decision:
         """The verdict about a frame with this entropy (nats), as what scored it sees it."""
-        adapted = self._settled.adapted(event.token, self.window)
+        basis = self._basis(event)
         decision = self._decider.judge(
             event.logits,
             event.embedding,
             entropy,
-            adapted=adapted,
-            knots=self._knots(event.token),
+            adapted=basis.adapted,
+            knots=basis.knots,
             window=self.window,
         )
+        if basis.record and decision.scores:
+            self._bases.observe(decision.scores)
         self._counts[decision.verdict] += 1
         if self._windows.observe(decision):
-            self.window = self._windows.close(drifted=self._settled.drifted, adapted=adapted)
+            self.window = self._windows.close(drifted=self._settled.drifted, adapted=basis.adapted)
         return decision
 
-    def _knots(self, token: int) -> Lists:
-        switching = self._adaptation.switching
-        patch = switching.generations.patch_of(token) or ""
-        if not patch:
-            return self._decider.knots("", {})
-        running = switching.running.entry
-        entry = running if running is not None and running.patch.digest == patch else None
-        entry = entry or self._adaptation.patches.bank.by_digest(patch)
-        return self._decider.knots(patch, entry.patch.thresholds if entry is not None else {})
+    def _basis(self, event: FrameScored | Rescored) -> Basis:
+        return self._bases.find(event.token, embedded=event.embedding is not None)
 
     # After a frame
 
@@ -191,7 +188,7 @@ class Flagging:
         running = self._adaptation.switching.generations.running
         if self._again is not None or not len(self._suspects) or running is None:
             return []
-        if not self._settled.adapted(running.token, self.window):
+        if not self._bases.find(running.token).adapted:
             return []
         self._again, self._tries = self._suspects.take(), 0
         return [ScoreAgain(running.token, self._again.image)] if self._again is not None else []
@@ -215,7 +212,7 @@ class Flagging:
             event.embedding,
             entropy,
             adapted=True,
-            knots=self._knots(event.token),
+            knots=self._basis(event).knots,
             window=self.window,
         )
         frame = msgspec.structs.replace(

@@ -88,11 +88,30 @@ def test_outputs_that_are_not_finite_are_unreliable(decider: Decider, odd: float
     assert found.p_value == 0.0
 
 
-def test_an_embedding_that_is_not_finite_is_strange_and_no_error(decider: Decider) -> None:
-    logits, embedding = np.zeros(10, np.float32), np.full(12, np.nan, np.float32)
-    found = decider.judge(logits, embedding, 2.3, adapted=True, knots=decider.knots("", {}))
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("scorers", ["all", "of logits"])
+def test_an_embedding_that_is_not_finite_is_unreliable_whatever_scorers_there_are(
+    tiny: Bundle, decider: Decider, odd: float, scorers: str
+) -> None:
+    """Finite logits beside it: scorers that take it see it, and so does a look where none does."""
+    if scorers == "of logits":
+        knots = {"energy": np.linspace(-1.0, 1.0, 64, dtype=np.float32)}
+        energy = replace(tiny.calibration, scorers={"energy": {}}, knots=knots)
+        decider = Decider(replace(tiny, calibration=energy), FlaggingSection())
+        assert decider.names == ("energy",)
+    logits, embedding = np.zeros(10, np.float32), np.ones(12, np.float32)
+    embedding[3] = odd
+    found = decider.judge(logits, embedding, 2.3, adapted=True, knots=decider.base)
 
-    assert np.isfinite(found.p_value)
+    assert (found.verdict, found.p_value) == ("unreliable", 0.0)
+
+
+def test_a_finite_embedding_of_any_size_is_judged(decider: Decider) -> None:
+    """Sums and squares of it overflow float32."""
+    logits, embedding = np.zeros(10, np.float32), np.full(12, 3e38, np.float32)
+    found = decider.judge(logits, embedding, 2.3, adapted=True, knots=decider.base)
+
+    assert found.verdict == "unknown"
 
 
 def test_a_patchs_thresholds_hold_where_it_brings_some_and_the_bases_elsewhere(
