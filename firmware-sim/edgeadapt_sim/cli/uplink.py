@@ -19,6 +19,11 @@ import click
 @click.option("--shares", help='Byte budgets in % of what the stream would cost.  [default: "1 2 5 10 25"]')
 @click.option("--draws", type=click.IntRange(min=1), help="How often each is taught.  [default: 1]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: 2]")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0.0, min_open=True),
+    help="Begin nothing after so long; streams that not every policy has met by then are left out.",
+)
 @click.option("--quick", is_flag=True, help="One domain, a short stream, two budgets: under half a minute.")
 @click.option(
     "--out",
@@ -34,6 +39,7 @@ def uplink(
     shares: str | None,
     draws: int | None,
     workers: int | None,
+    minutes: float | None,
     quick: bool,
     out: Path,
 ) -> None:
@@ -64,7 +70,8 @@ def uplink(
     )
     console = Console()
     began = time.monotonic()
-    study = watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done))
+    limit_s = None if minutes is None else 60.0 * minutes
+    study = watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done, limit_s))
     write(study, plan, time.monotonic() - began, out)
     show(study, console)
     files = " and ".join(str(out / f"uplink.{kind}") for kind in ("json", "png"))

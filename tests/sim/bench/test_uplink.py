@@ -18,12 +18,21 @@ from edgeadapt_models.compile import compile_pretrained
 from edgeadapt_sim.bench.uplink import streams
 from edgeadapt_sim.bench.uplink.figures import claims, curves, gaps
 from edgeadapt_sim.bench.uplink.output import show, write
-from edgeadapt_sim.bench.uplink.plan import QUICK, Domain, UplinkPlan
+from edgeadapt_sim.bench.uplink.plan import OURS, QUICK, Domain, UplinkPlan
 from edgeadapt_sim.bench.uplink.policies import POLICIES
 from edgeadapt_sim.bench.uplink.recording import Recording, record
 from edgeadapt_sim.bench.uplink.replay import LINK_BYTES, Upload, payload_sizes, replay
 from edgeadapt_sim.bench.uplink.streams import UNKNOWN, make_frames
-from edgeadapt_sim.bench.uplink.study import Point, Reference, Study, pieces, possible, run_piece
+from edgeadapt_sim.bench.uplink.study import (
+    Point,
+    Reference,
+    Study,
+    collected,
+    pieces,
+    possible,
+    run_piece,
+    run_study,
+)
 
 PLAN = replace(QUICK, frames=800, devices=1, held_out=200, steps=6, source_holdout=200, shares=(0.1,))
 DOMAIN = "contrast:5"
@@ -139,8 +148,16 @@ def test_baselines_choose_as_they_say(recording: Recording) -> None:
         for policy in ("uniform", "top-entropy")
     }
     assert entropies["top-entropy"] > entropies["uniform"] + 0.3
-    lanes = {upload.lane for uploads in sent(recording, "uniform") for upload in uploads}
-    assert lanes == {"audit"}
+
+
+@pytest.mark.parametrize("policy", POLICIES.names())
+def test_the_cloud_learns_from_the_same_share_of_every_baseline(recording: Recording, policy: str) -> None:
+    """It keeps more of the audit lane unseen, which only ours has; and ours does not let it take over."""
+    lanes = [upload.lane for uploads in sent(recording, policy) for upload in uploads]
+    if policy == OURS:
+        assert 0 < lanes.count("audit") < 0.35 * len(lanes)
+    else:
+        assert set(lanes) == {"adapt"}
 
 
 def test_a_shift_that_statistics_do_not_cure_makes_nothing_unknown(recording: Recording) -> None:
@@ -175,7 +192,7 @@ REFERENCES = (
 def test_claims_compare_pair_by_pair() -> None:
     at_two, at_five, harm, unknown = claims(POINTS, REFERENCES)
     assert at_two.holds is True
-    assert "+1.0 ± 1.0 points against uniform (may be chance); 2 cases" in at_two.figures
+    assert "+1.0 (-11.7 to +13.7) points against uniform, may be chance; 2 pairs" in at_two.figures
     assert at_five.holds is False
     assert harm.holds is False
     assert "the worst -3.0 points (contrast:5, 2%)" in harm.figures
@@ -183,7 +200,43 @@ def test_claims_compare_pair_by_pair() -> None:
     assert claims(POINTS[:1], ())[0].holds is None
     gap = next(gap for gap in gaps(POINTS) if gap.measure == "candidate" and gap.share == 0.02)
     assert gap.difference == pytest.approx(0.01)
+    # Student's t with one degree of freedom: 12.706 standard errors.
+    assert (gap.low, gap.high) == pytest.approx((0.01 - 0.12706, 0.01 + 0.12706), abs=1e-4)
+    assert not gap.certain
     assert next(curve for curve in curves(POINTS) if curve.policy == "ours").spread > 0.0
+
+
+def test_a_difference_that_all_pairs_show_is_certain() -> None:
+    streams = [
+        (point("uniform", 0.6 + 0.01 * seed, seed=seed), point("ours", 0.62 + 0.011 * seed, seed=seed))
+        for seed in range(4)
+    ]
+    (gap,) = (gap for gap in gaps([p for pair in streams for p in pair]) if gap.measure == "candidate")
+    assert gap.certain
+    assert gap.low == pytest.approx(0.0215 - 3.182 * np.std([0, 1, 2, 3], ddof=1) * 0.001 / 2, abs=1e-6)
+
+
+def test_streams_that_not_every_policy_has_met_are_left_out() -> None:
+    plan = replace(PLAN, seeds=2, policies=("uniform", "ours"), domains=(DOMAIN,))
+    found: dict[tuple[str, int, str], tuple[Point, ...] | Reference] = {
+        (DOMAIN, p.seed, p.policy): (p,) for p in POINTS[:4]
+    }
+    found |= {(DOMAIN, row.seed, ""): row for row in REFERENCES}
+    assert collected(plan, found) == Study(POINTS[:4], REFERENCES, ())
+    del found[DOMAIN, 1, "ours"]
+    left = collected(plan, found)
+    assert (left.points, left.references) == (POINTS[:2], REFERENCES[:1])
+    assert left.skipped == (f"{DOMAIN}, seed 1 was left out: time ran out",)
+
+
+def test_a_study_out_of_time_begins_no_more() -> None:
+    """When the first is done, at most two more are under way in one worker: of six, some never begin."""
+    done: list[str] = []
+    plan = replace(PLAN, frames=256, held_out=100, source_holdout=100, steps=1, policies=QUICK.policies)
+    study = run_study(plan, done.append, limit_s=0.0)
+    assert 1 <= len(done) <= 4
+    assert study.points == ()
+    assert study.skipped == (f"{DOMAIN}, seed 0 was left out: time ran out",)
 
 
 def test_what_is_left(tmp_path: Path) -> None:
@@ -197,6 +250,7 @@ def test_what_is_left(tmp_path: Path) -> None:
     show(study, Console(file=text, width=160))
     assert "MISSED: ours is at or above every other policy at 5 %" in text.getvalue()
     assert "71.5 ± 0.7" in text.getvalue()
+    assert "+1.0 (-11.7 to +13.7)" in text.getvalue()
     assert "fog:5+unknown was skipped: why" in text.getvalue()
 
 

@@ -1,7 +1,8 @@
 """From points to the study's figures: curves over domains and seeds, differences, and the claims.
 
 Policies meet the same streams with the same budgets, so they are compared pair by pair: a difference is a
-mean over (domain, seed), with its standard error. Not here: drawing and files.
+mean over (domain, seed), with its standard error and the interval of Student's t over the pairs. Not here:
+drawing and files.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
+from scipy import stats
 
 from edgeadapt_sim.bench.uplink.plan import OURS
 from edgeadapt_sim.bench.uplink.study import Point, Reference
 
 CLAIMED = (0.02, 0.05)
 """Shares of the stream at which ours is meant to be at or above every other policy."""
-_CERTAIN = 2.0  # standard errors; a smaller difference is told as one that may be chance
+CONFIDENCE = 0.95
+"""Of the intervals. An interval that holds 0 is told as a difference that may be chance."""
 
 
 class Curve(msgspec.Struct, frozen=True):
@@ -42,14 +45,25 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Ours less another policy at one share, paired over (domain, seed), 0 to 1, with its standard error."""
+    """Ours less another policy at one share, paired over (domain, seed), 0 to 1.
+
+    `error` is the standard error; `low` and `high` bound the mean with `CONFIDENCE`, pairs taken as
+    independent. Of one pair all three are as if it were exact.
+    """
 
     policy: str
     share: float
     measure: str
     difference: float
     error: float
+    low: float
+    high: float
     cases: int
+
+    @property
+    def certain(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.cases > 1 and not self.low <= 0.0 <= self.high
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -100,15 +114,11 @@ def _at_or_above(found: Sequence[Gap], share: float) -> Claim:
     if not found:
         return Claim(text, None, "not measured")
     words = "; ".join(
-        f"{100 * gap.difference:+.1f} ± {100 * gap.error:.1f} points against {gap.policy}"
-        f"{_may_be_chance(gap)}"
+        f"{100 * gap.difference:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f}) points against "
+        f"{gap.policy}{'' if gap.certain else ', may be chance'}"
         for gap in sorted(found, key=lambda gap: gap.difference)
     )
-    return Claim(text, all(gap.difference >= 0.0 for gap in found), f"{words}; {found[0].cases} cases")
-
-
-def _may_be_chance(gap: Gap) -> str:
-    return " (may be chance)" if abs(gap.difference) < _CERTAIN * gap.error or gap.cases < 2 else ""
+    return Claim(text, all(gap.difference >= 0.0 for gap in found), f"{words}; {found[0].cases} pairs")
 
 
 def _no_harm(points: Sequence[Point], references: Sequence[Reference]) -> Claim:
@@ -150,8 +160,10 @@ def _gap(points: Sequence[Point], other: str, share: float, measure: str) -> Gap
     if not both:
         return None
     differences = np.array([ours[key] - theirs[key] for key in both])
-    error = float(differences.std(ddof=1)) / math.sqrt(len(both)) if len(both) > 1 else 0.0
-    return Gap(other, share, measure, float(differences.mean()), error, len(both))
+    mean, count = float(differences.mean()), len(both)
+    error = float(differences.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
+    reach = error * float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, count - 1)) if count > 1 else 0.0
+    return Gap(other, share, measure, mean, error, mean - reach, mean + reach, count)
 
 
 def _curve(points: Sequence[Point]) -> Curve:

@@ -1,4 +1,7 @@
-"""What the study leaves: tables and claims in the terminal, `uplink.json` and `uplink.png` in a folder."""
+"""What the study leaves: tables and claims in the terminal, `uplink.json` and `uplink.png` in a folder.
+
+Every comparison of ours with another policy is over pairs, the same stream and budget, with its interval.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,18 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeadapt_sim import provenance
-from edgeadapt_sim.bench.uplink.figures import Claim, Curve, Gap, claims, curves, gaps
+from edgeadapt_sim.bench.uplink.figures import CONFIDENCE, Claim, Curve, Gap, claims, curves, gaps
 from edgeadapt_sim.bench.uplink.plan import UplinkPlan
 from edgeadapt_sim.bench.uplink.study import Point, Reference, Study
 from edgeadapt_sim.report.style import GRID, INK, bytes_text, words
 
 _COLOURS = ("#8a8f98", "#e08214", "#6a3d9a", "#b3261e", "#0067a5", "#117a43")
-_PACKAGES = ("torch", "onnxruntime", "numpy")
+_PACKAGES = ("torch", "onnxruntime", "numpy", "scipy")
+# Measures whose differences are shown; all of them are in the file.
+_MEASURED = {
+    "candidate": "ours less another policy, points of accuracy under the candidate patch, paired",
+    "re-estimated": "the same for the base with statistics from the uploads alone",
+}
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -61,9 +69,12 @@ def write(study: Study, plan: UplinkPlan, seconds: float, out: Path) -> None:
 
 
 def show(study: Study, console: Console) -> None:
-    """Accuracy by policy and budget, by domain, what was sent, and whether the claims hold."""
+    """Accuracy by policy and budget, differences, by domain, what was sent, and whether the claims hold."""
     found = curves(study.points)
     console.print(_accuracies(found, study.references))
+    compared = gaps(study.points)
+    for measure, title in _MEASURED.items():
+        console.print(_differences([gap for gap in compared if gap.measure == measure], title))
     console.print(_domains(study.points, study.references))
     console.print(_contents(found))
     for sentence in study.skipped:
@@ -87,6 +98,26 @@ def _accuracies(found: Sequence[Curve], references: Sequence[Reference]) -> Tabl
     for name, value in _lines(references).items():
         table.add_row(name, f"{100 * value:.1f}")
     return table
+
+
+def _differences(found: Sequence[Gap], title: str) -> Table:
+    """Mean and interval, by policy and budget; what leaves 0 out is marked."""
+    shares = list(dict.fromkeys(gap.share for gap in found))
+    table = _table(f"{title}: mean ({100 * CONFIDENCE:g} % interval), * where it leaves 0 out")
+    table.add_column("against")
+    for share in shares:
+        table.add_column(_percent(share), justify="right")
+    by_key = {(gap.policy, gap.share): gap for gap in found}
+    for policy in dict.fromkeys(gap.policy for gap in found):
+        table.add_row(policy, *(_difference(by_key.get((policy, share))) for share in shares))
+    return table
+
+
+def _difference(gap: Gap | None) -> str:
+    if gap is None:
+        return ""
+    mark = "*" if gap.certain else " "
+    return f"{100 * gap.difference:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f}){mark}"
 
 
 def _domains(points: Sequence[Point], references: Sequence[Reference]) -> Table:

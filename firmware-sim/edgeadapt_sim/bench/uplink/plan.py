@@ -69,7 +69,7 @@ class UplinkPlan:
         steps: of the cloud's strategy.
         draws: how often each set of uploads is taught, with other random choices; accuracies are means.
         source_holdout: labelled source images on which the strategy and the gate measure; each costs time.
-        everything: also teach with the whole stream, as a line of reference.
+        everything: also teach with the whole stream of the first seed, as a line of reference.
     """
 
     domains: tuple[str, ...] = DOMAINS

@@ -29,8 +29,9 @@ from edgeadapt_sim.bench.uplink.recording import Offered, device_config
 
 LINK_BYTES = OVERHEAD_BYTES
 """What a message costs on the link beside its payload."""
-# Share of the budget that can be spent at once, and least number of windows that it saves up for.
-_BURST_SHARE, _BURST_WINDOWS = 1 / 8, 2
+# Share of an hour's budget that can be spent at once, as the device has it by default, and least number of
+# windows that it saves up for: with less, the adapt lane cannot keep what is left of one window for the next.
+_BURST_SHARE, _BURST_WINDOWS = 1 / 4, 2
 _REPORT_SHARE = 1 / 16  # of an hour, which the budget keeps for reports; there are none here
 _PLENTY = 1 << 30
 
@@ -43,7 +44,7 @@ class Upload:
 
     Attributes:
         frame: its place in the device's part.
-        lane: in which it was sent; for a baseline, what it is to the cloud.
+        lane: in which it was sent.
         size_bytes: on the link, protocol overhead included.
         image: as the cloud has it.
     """
@@ -75,7 +76,7 @@ class _Player:
     ) -> None:
         config = _configured(choice, float((sizes + LINK_BYTES).sum()) * share, len(sizes))
         first = offered.frames[0]
-        self._offered, self._choice = offered, choice
+        self._offered = offered
         shares: dict[Lane, float] = {
             "adapt": config.flagging.adapt_share,
             "ask": config.flagging.ask_share,
@@ -114,8 +115,7 @@ class _Player:
             self._selection.costs.learn(size)
             self._budget.settle(store.lane, store.price_bytes, size)
             self._budget.send(store.lane, size, now, chosen=True)
-            lane = store.lane if self._choice.lanes else self._choice.lane
-            self._uploads.append(Upload(store.frame, lane, size + LINK_BYTES, store.image))
+            self._uploads.append(Upload(store.frame, store.lane, size + LINK_BYTES, store.image))
 
 
 def _configured(choice: Choice, whole_bytes: float, frames: int) -> DeviceConfig:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class Reference(msgspec.Struct, frozen=True):
         frozen: the base.
         own: own statistics only: what a device reaches without a cloud.
         teacher: the teacher, settled on frames of the stream.
-        everything: taught with the whole stream; None where that was not planned.
+        everything: taught with the whole stream; None where that was not planned, and but for the first seed.
     """
 
     domain: str
@@ -129,16 +130,21 @@ def pieces(plan: UplinkPlan) -> list[tuple[str, int, str]]:
     ]
 
 
-def run_study(plan: UplinkPlan, on_done: Callable[[str], None]) -> Study:
+def run_study(plan: UplinkPlan, on_done: Callable[[str], None], limit_s: float | None = None) -> Study:
     """Run everything; `on_done` is told, in words, of every piece that is finished.
+
+    Args:
+        plan: what to measure.
+        on_done: called in this process.
+        limit_s: begin no piece after so long; streams that not every policy has met by then are left out.
 
     Raises:
         ConfigError: weights, data set or policy are not there.
     """
     for name in plan.policies:
         policies.POLICIES.get(name)
-    points: dict[tuple[str, int, str], tuple[Point, ...]] = {}
-    references: list[Reference] = []
+    ends_s = None if limit_s is None else time.monotonic() + limit_s
+    found: dict[tuple[str, int, str], tuple[Point, ...] | Reference] = {}
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="edgeadapt-bench-") as scratch:
         folder = Path(scratch) / "bundle"
@@ -147,19 +153,35 @@ def run_study(plan: UplinkPlan, on_done: Callable[[str], None]) -> Study:
             futures = {pool.submit(run_piece, plan, folder, *piece): piece for piece in pieces(plan)}
             try:
                 for future in as_completed(futures):
+                    if future.cancelled():
+                        continue
                     domain, seed, policy = futures[future]
-                    result = future.result()
-                    if isinstance(result, Reference):
-                        references.append(result)
-                    else:
-                        points[domain, seed, policy] = result
+                    found[domain, seed, policy] = future.result()
                     on_done(f"{domain}, seed {seed}: {policy or 'references'}")
+                    if ends_s is not None and time.monotonic() >= ends_s:
+                        _cancel(futures)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+    return collected(plan, found)
+
+
+def _cancel(futures: Iterable[Future[tuple[Point, ...] | Reference]]) -> None:
+    """What has begun is finished; nothing else begins."""
+    for future in futures:
+        future.cancel()
+
+
+def collected(plan: UplinkPlan, found: Mapping[tuple[str, int, str], tuple[Point, ...] | Reference]) -> Study:
+    """The study of those streams whose every piece was found: policies are compared on the same ones."""
+    planned = pieces(plan)
+    left_out = {piece[:2] for piece in planned if piece not in found}
+    results = [found[piece] for piece in planned if piece[:2] not in left_out]
+    references = [result for result in results if isinstance(result, Reference)]
     references.sort(key=lambda row: (plan.domains.index(row.domain), row.seed))
-    ordered = [point for piece in pieces(plan) for point in points.get(piece, ())]
-    return Study(tuple(ordered), tuple(references), possible(plan)[1])
+    points = [point for result in results if not isinstance(result, Reference) for point in result]
+    late = [f"{domain}, seed {seed} was left out: time ran out" for domain, seed in sorted(left_out)]
+    return Study(tuple(points), tuple(references), (*possible(plan)[1], *late))
 
 
 def run_piece(
@@ -205,7 +227,7 @@ def _cohort(plan: UplinkPlan, folder: Path, domain: str, seed: int) -> _Cohort:
 
 def _reference(plan: UplinkPlan, bundle: Bundle, room: Classroom, cohort: _Cohort) -> Reference:
     everything = None
-    if plan.everything:
+    if plan.everything and not cohort.seed:
         lanes = ["audit"] * plan.frames
         taught = room.teach(cohort.frames.stream, lanes, cohort.recording.statistics, seed=cohort.seed)
         everything = cohort.field.deployed(taught.values)
