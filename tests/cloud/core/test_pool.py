@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgeadapt.clock import Instant
 from edgeadapt.wire import Lane, Verdict
+from edgeadapt_cloud.core.audit import audited
 from edgeadapt_cloud.core.fleet.accords import Accords
 from edgeadapt_cloud.core.fleet.members import Members
-from edgeadapt_cloud.core.fleet.pool import MAX_WEIGHT_FRAMES, Pool, SampleRef, pooled, reference
+from edgeadapt_cloud.core.fleet.pool import MAX_WEIGHT_FRAMES, NO_PICTURE, Pool, SampleRef, pooled, reference
 from edgeadapt_cloud.core.jobs.job import AuditDraw
 from edgeadapt_cloud.core.rows import Origin, SignatureRow, StoredSample
 
@@ -95,6 +98,27 @@ def test_what_stays_strange_is_nothing_to_learn_from(
 ) -> None:
     found = reference(sample(7, lane, verdict), 7)
     assert (found.lane if found else None) == as_what
+
+
+def test_samples_without_a_picture_teach_nothing_and_draws_without_one_are_counted() -> None:
+    """All have the digest of nothing; each draw is one all the same."""
+    pool, key = Pool(100), ("cam", "box", 1)
+    assert reference(sample(1, "adapt", "informative", NO_PICTURE), 1) is None
+    verdicts: tuple[Verdict, ...] = ("familiar", "unknown", "familiar")
+    for arrival, verdict in enumerate(verdicts, 2):
+        row = replace(sample(arrival, "audit", verdict, NO_PICTURE), predicted=arrival, chance=0.5)
+        found = reference(row, arrival)
+        assert found is not None
+        pool.add(key, found)
+        if arrival == 3:
+            pool.assign(key, "fog")
+    assert (pool.count("fog"), pool.newest("fog", 10)) == (0, [])
+    draws = pool.draws("fog", 10)
+    assert [(draw.predicted, draw.strange) for draw in draws] == [(2, False), (3, True), (4, False)]
+    (figures,) = audited(draws, {})
+    assert (figures.strange.samples, figures.right.samples) == (3, 0)
+    pool.assign(key, "night")
+    assert (pool.count("fog"), pool.count("night"), len(pool.draws("night", 10))) == (0, 0, 3)
 
 
 def test_strange_draws_are_there_and_do_not_count() -> None:

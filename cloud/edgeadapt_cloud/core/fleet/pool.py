@@ -8,6 +8,9 @@ What is strange to a model that has adapted is never learned from: nobody knows 
 of it. Of the other lanes it has no place here. Of the audit lane it has, as "strange": without it, the rest
 would not be what devices see, and thresholds made of the rest would be too strict each time anew. It does
 not count as something to learn from.
+
+A sample without a picture teaches nothing, and statistics need one as well: of those only the draws of the
+audit lane are kept, for what their devices said.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 
+from edgeadapt.digest import sha256_hex
 from edgeadapt.tensors import FloatArray
 from edgeadapt_cloud.core.fleet.cohorts import SegmentKey
 from edgeadapt_cloud.core.jobs.job import AuditDraw
@@ -27,6 +31,9 @@ from edgeadapt_cloud.core.rows import SampleRow, SignatureRow, StoredSample
 MAX_WEIGHT_FRAMES = 4096
 
 
+# The digest of a sample that came without a picture.
+NO_PICTURE = sha256_hex(b"")
+
 JobLane = Literal["adapt", "audit", "strange"]
 
 
@@ -34,7 +41,8 @@ JobLane = Literal["adapt", "audit", "strange"]
 class SampleRef:
     """A stored sample: its place in the order of arrival, its blob, and its lane in a job.
 
-    `predicted`, `chance` and `generation` are what its device said of it.
+    `predicted`, `chance` and `generation` are what its device said of it. Without a picture (`NO_PICTURE`)
+    it is a draw of the audit lane, and no more.
     """
 
     arrival: int
@@ -51,7 +59,7 @@ def reference(row: SampleRow | StoredSample, arrival: int) -> SampleRef | None:
     lane: JobLane
     if row.lane == "audit":
         lane = "strange" if strange else "audit"
-    elif row.lane == "adapt" and not strange:
+    elif row.lane == "adapt" and not strange and row.sha256 != NO_PICTURE:
         lane = "adapt"
     else:
         return None
@@ -138,6 +146,8 @@ class Pool:
     def _join(self, cohort: str, samples: Iterable[SampleRef]) -> None:
         newest = self._newest.setdefault(cohort, {})
         for sample in samples:
+            if sample.sha256 == NO_PICTURE:
+                continue
             held = newest.get(sample.sha256)
             merged = _merged(held, sample)
             newest[sample.sha256] = merged
