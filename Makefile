@@ -19,7 +19,7 @@ help:
 	@echo "make format  write the formatting that check asks for"
 	@echo "make bench   the longer studies (docs/results)"
 	@echo "make arm     the device on emulated ARM boards, against this machine (some minutes the first time)"
-	@echo "make fuzz    every decoder of foreign bytes for SECONDS each (default 60)"
+	@echo "make fuzz    every decoder of foreign bytes for SECONDS each (default 60), or those in TARGETS"
 	@echo "make wheel   a device's installation in an empty environment: no torch, under 250 MB, running"
 	@echo "make clean   remove the environment and every output"
 
@@ -67,10 +67,14 @@ bench: $(STAMP)
 
 # The fuzzer is no part of the environment: it is there for the few Pythons that it has wheels for.
 SECONDS ?= 60
-TARGETS ?= wire restamp topic envelope signed tensors calibration manifest ingest image descriptor vector
+# Names of tests/fuzz/targets.py; empty: all of them.
+TARGETS ?=
 fuzz: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
-	for target in $(TARGETS); do \
+	@targets="$(TARGETS)"; targets=$${targets:-$$($(BIN)/python -m tests.fuzz.targets)}; \
+	test -n "$$targets" || exit 1; \
+	for target in $$targets; do \
+		echo "== $$target"; \
 		$(BIN)/python -m tests.fuzz.harness $$target -max_total_time=$(SECONDS) -max_len=4096 -rss_limit_mb=2048 || exit 1; \
 	done
 

@@ -1,10 +1,12 @@
 """One target under atheris (libFuzzer, guided by coverage).
 
-`python -m tests.fuzz.harness TARGET [libFuzzer options]`.
+`python -m tests.fuzz.harness TARGET [libFuzzer options]`; the targets are those of `targets`: what comes over
+the wire, patches and their parts, bundles, pictures, and the rows that device and cloud have stored.
 
 The seeds are written to a corpus folder first, `out/fuzz/TARGET` unless FUZZ_CORPUS names another; what was
 found to be interesting stays there for the next run, and what breaks a target is left beside it as `crash-*`.
-`make fuzz SECONDS=600` runs the wire and the ingest. Not part of `make test`.
+`make fuzz SECONDS=600` runs all of them for ten minutes each, `make fuzz TARGETS="wire ingest"` those two.
+Not part of `make test`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,14 @@ import numpy as np
 
 from tests.fuzz.mutate import restructured
 
-_INSTRUMENTED = ["edgeadapt", "edgeadapt_cloud.core.ingest", "edgeadapt_cloud.io", "msgspec", "safetensors"]
+_INSTRUMENTED = [
+    "edgeadapt",
+    "edgeadapt_cloud.core.ingest",
+    "edgeadapt_cloud.io",
+    "edgeadapt_device.io.outbox",
+    "msgspec",
+    "safetensors",
+]
 
 
 def main() -> None:

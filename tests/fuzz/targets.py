@@ -1,13 +1,15 @@
 """The decoders, each as a function of bytes that lets only an undeclared error escape.
 
 A target calls its decoder and swallows the errors that the decoder promises; anything else is a finding.
-`seeds` are inputs that it takes, for mutation. Not here: where other inputs come from.
+`seeds` are inputs that it takes, for mutation. `python -m tests.fuzz.targets` prints the names. Not here:
+where other inputs come from.
 """
 
 from __future__ import annotations
 
 import io
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -24,12 +26,15 @@ from edgeadapt.errors import BundleError, ConfigError, TrustError, WireError
 from edgeadapt.patch import Evidence, PatchHeader, open_envelope, seal
 from edgeadapt.patch.envelope import key_id
 from edgeadapt.tensors import decode_tensors, encode_tensors
-from edgeadapt.wire import decode, encode, restamp, topics, unpack_vector
+from edgeadapt.wire import Descriptors, decode, encode, restamp, topics, unpack_vector
 from edgeadapt.wire.examples import EXAMPLES, smallest
 from edgeadapt_cloud.core.ingest import Heard, Ingest
+from edgeadapt_cloud.core.rollout.stages import Stage
 from edgeadapt_cloud.core.rows import CohortRow, DeviceRow, JobRow, PatchRow
 from edgeadapt_cloud.io.images import decode_image
 from edgeadapt_cloud.io.rowcodec import decode_row, encode_row
+from edgeadapt_device.core.uplink.rows import Waiting
+from edgeadapt_device.io.outbox.schema import HELD, pending_row, storable
 from tests.cloud.fleet import BUNDLE, FLEET, KEY, TRUSTED, DeviceDouble
 
 _RAW_KEY = KEY.public_key().public_bytes_raw()
@@ -156,6 +161,19 @@ def _row(kind: type[object], data: bytes) -> None:
         return
 
 
+def _waiting(data: bytes) -> None:
+    """What a held row of the device's outbox waits with; damaged, it is a row like any other."""
+    row = pending_row(7, "sample", len(data), "ask", HELD, data)
+    assert row.waiting is None or isinstance(row.waiting, Waiting)
+    assert not row.announced
+
+
+def _stored(data: bytes) -> None:
+    """A row of the device's outbox, read again after a restart."""
+    message = storable(data)
+    assert message is None or message.sequence is not None
+
+
 @lru_cache
 def _bundle_files() -> dict[str, bytes]:
     from tests.core.bundles import files
@@ -197,9 +215,22 @@ def _pictures() -> tuple[bytes, ...]:
     return (*found, pixels.tobytes())
 
 
-def _rows() -> tuple[bytes, ...]:
-    centroid = np.ones(4, np.float32)
-    return (encode_row(DeviceRow("d")), encode_row(CohortRow("c1", 1, "b", centroid, 3)))
+def _rows(kind: type[object]) -> tuple[bytes, ...]:
+    """One row of each kind, with every field set that a store has seen; a kind's own comes first."""
+    centroid, values = np.ones(4, np.float32), {"w": np.ones((2, 3), np.float32)}
+    evidence = (Evidence("agreement", 0.5, 0.25, True, "x"),)
+    rows = (
+        DeviceRow("d", assigned=b"a", metric=b"m", speaks=(1, 1)),
+        CohortRow("c1", 1, "b", centroid, 3),
+        JobRow(1, "c1", "s", "published", 4, 1.0, 2.0, 3, evidence, "n", ("1", "2")),
+        PatchRow("c1", 3, "d", 1, Stage.STABLE, 1.0, b"sealed", values, "d", ("d", "e"), "n", 2e9),
+    )
+    return tuple(encode_row(row) for row in sorted(rows, key=lambda row: not isinstance(row, kind)))
+
+
+def _waits() -> tuple[bytes, ...]:
+    (announced, *_) = [message for message in EXAMPLES if isinstance(message, Descriptors)]
+    return (msgspec.msgpack.encode(Waiting(announced.items[0], 3, "base")),)
 
 
 def _calibrations() -> tuple[bytes, ...]:
@@ -219,7 +250,9 @@ TARGETS: tuple[Target, ...] = (
     Target("image", _image, _pictures),
     Target("descriptor", _descriptor, lambda: (bytes(range(64)),)),
     Target("vector", _vector, lambda: (struct.pack("<4f", 1.0, -2.0, 0.0, 1e30),)),
-    *(Target(f"row-{kind.__name__}", partial(_row, kind), _rows) for kind in _ROWS),
+    Target("waiting", _waiting, _waits),
+    Target("stored", _stored, _messages),
+    *(Target(f"row-{kind.__name__}", partial(_row, kind), partial(_rows, kind)) for kind in _ROWS),
 )
 
 
@@ -229,3 +262,7 @@ def target(name: str) -> Target:
     if name not in found:
         raise KeyError(f"{name!r} is no target; there are {', '.join(found)}")
     return found[name]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(" ".join(entry.name for entry in TARGETS) + "\n")

@@ -130,3 +130,14 @@ def attack():
             t.run(mutated(found[n % len(found)], rng, 6))
 """
     assert peak_growth_kib(script) < 48 << 10
+
+
+def test_make_fuzz_runs_every_target() -> None:
+    """The list comes from the code, so none can be forgotten."""
+    named = subprocess.run(
+        ["make", "-n", "fuzz", "SECONDS=1"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "python -m tests.fuzz.targets" in named.stdout
+    listed = [sys.executable, "-m", "tests.fuzz.targets"]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [target.name for target in TARGETS]
