@@ -123,7 +123,7 @@ def parse_classes(text: str) -> tuple[str, ...]:
     """
     path = Path(text)
     try:
-        listed = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
+        listed = path.read_text(encoding="utf-8").splitlines() if _is_file(path) else text.split(",")
     except (OSError, UnicodeDecodeError) as error:
         raise CompileError(f"{path} cannot be read as class names: {error}") from error
     classes = tuple(name.strip() for name in listed if name.strip())
@@ -133,6 +133,14 @@ def parse_classes(text: str) -> tuple[str, ...]:
             f"class names must differ: {', '.join(twice[:5])}" if twice else "no class names given"
         )
     return classes
+
+
+def _is_file(path: Path) -> bool:
+    """False also for what no file can be called, such as a list that is longer than a name may be."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _classes(model: OwnModel, read: _Read) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -13,6 +13,7 @@ from edgeadapt_models.compile.analyse.findings import Findings
 from edgeadapt_models.compile.graph.place import Named
 from edgeadapt_models.compile.parity import TOLERANCE, ParityFigure
 from edgeadapt_models.compile.quantise.compare import Comparison
+from edgeadapt_models.compile.scorers import default_scorers, fewest_frames
 
 _FLOAT_BYTES = 4
 _MAX_CLASSES = 12
@@ -48,6 +49,8 @@ def summary_table(bundle: Bundle) -> Table:
     low, middle, high = (calibration.entropy_quantiles[_index(bundle, q)] for q in (0.1, 0.5, 0.9))
     table.add_row("entropy (nats)", f"10 % {low:.4f}, median {middle:.4f}, 90 % {high:.4f} on source images")
     table.add_row("scorers", scorer_line(calibration))
+    if missing := missing_line(bundle):
+        table.add_row("", missing)
     return table
 
 
@@ -58,6 +61,24 @@ def scorer_line(calibration: Calibration) -> str:
     parts = (*calibration.scorers.values(), calibration.knots)
     size = sum(value.nbytes for part in parts for value in part.values())
     return f"{', '.join(sorted(calibration.knots))}; {size:,} bytes"
+
+
+def missing_line(bundle: Bundle) -> str:
+    """Which of the usual scorers a bundle goes without, and why; "" when it has them.
+
+    A bundle does not say what its scorers were asked for with; what it has tells most of it.
+    """
+    classes, there = len(bundle.manifest.classes), set(bundle.calibration.knots)
+    missing = [name for name in default_scorers(classes, head=True) if name not in there]
+    if not missing:
+        return ""
+    if there != set(default_scorers(classes, head=False)):
+        return f"without {', '.join(missing)}: others were asked for (--scorer)"
+    fewest = fewest_frames(bundle.manifest.embedding_dim)
+    return (
+        f"without {', '.join(missing)}: they need a linear head. The model has none that takes the embedding, "
+        f"and none explains the logits; or there were fewer than {fewest} source frames to find one"
+    )
 
 
 def _index(bundle: Bundle, quantile: float) -> int:

@@ -128,6 +128,11 @@ def _told(
     return line, f"no frame can get a p-value below {1 / (count + 1):.1%}: bring more source data"
 
 
+def fewest_frames(width: int) -> int:
+    """Source frames that it takes to look for the head of embeddings [N, width]: half fit, half test."""
+    return 2 * (width + 1)
+
+
 def linear_head(slots: Sequence[Slot], base: SlotValues, source: Source) -> tuple[Head | None, str]:
     """(the linear head, where it is from or why there is none): the model's own, else least squares.
 
@@ -146,8 +151,9 @@ def linear_head(slots: Sequence[Slot], base: SlotValues, source: Source) -> tupl
             if wrong <= allowed:
                 return head, "the model's own"
     design = np.concatenate([embedding, np.ones((len(embedding), 1))], axis=1)
-    if len(design) < 2 * design.shape[1]:
-        return None, "unknown, as there are too few source frames"
+    if len(design) < fewest_frames(embedding.shape[1]):
+        few = f"{len(design)} source frames are too few to find one: {fewest_frames(embedding.shape[1])} are"
+        return None, f"unknown, as {few} needed"
     # Of every other frame, and held against all: with few frames a solution may fit them and be no head.
     solution = np.linalg.lstsq(design[::2], logits[::2], rcond=None)[0]
     wrong = np.abs(design @ solution - logits).max()

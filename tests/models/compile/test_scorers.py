@@ -18,6 +18,7 @@ from edgeadapt.tensors import FloatArray
 from edgeadapt_models.cli import group
 from edgeadapt_models.compile import Compilation, compile_module, tiny_images, tiny_module
 from edgeadapt_models.compile.calibrate import Moments, Source, measure
+from edgeadapt_models.compile.report import missing_line
 from edgeadapt_models.compile.scorers import ScorerRequest, default_scorers, fit_scorers, linear_head
 from edgeadapt_models.compile.source.frames import Frames
 from edgeadapt_models.compile.tiny import CLASSES, TinyNet
@@ -56,6 +57,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Compilation:
 def test_a_bundle_has_two_scorers_that_tell_noise_from_gratings(tiny: Compilation) -> None:
     suite = Suite.of(tiny.bundle.calibration)
     assert suite.names == ("fdbd", "vim")
+    assert missing_line(tiny.bundle) == ""
     fresh = outputs_of(tiny.bundle, tiny_images(1000, seed=77)[0])
     share = (suite.combine(suite.p_values(suite.score(fresh))) <= 0.05).mean()
     assert 0.02 < share < 0.09
@@ -106,8 +108,12 @@ def test_a_model_without_a_linear_head_goes_without_what_needs_one(tmp_path: Pat
     module.load_state_dict(tiny_module(0).state_dict())
     made = compiled(module.eval(), tmp_path / "b", ScorerRequest(), count=400)
     assert set(made.bundle.calibration.knots) == {"energy", "prototype-mixture"}
+    line = missing_line(made.bundle)
+    assert line.startswith("without fdbd, vim: they need a linear head.")
+    assert f"fewer than {2 * (made.bundle.manifest.embedding_dim + 1)} source frames" in line
     asked = compiled(module, tmp_path / "c", ScorerRequest(("vim", "abet", "energy")), count=400)
     assert set(asked.bundle.calibration.knots) == {"energy"}
+    assert missing_line(asked.bundle) == "without fdbd, vim: others were asked for (--scorer)"
     assert "scorer vim is left out: the model has no head" in asked.notes
     assert "scorer abet is left out: the model has no temperature" in asked.notes
     assert any("linear head: none, as the logits are no linear function" in note for note in asked.notes)
@@ -173,6 +179,7 @@ def test_scorers_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "p-values from 60 frames: the holdout data given" in result.output
     assert Suite.of(read_folder(Path("bundle")).calibration).names == ("rmds", "style")
     shown = CliRunner().invoke(group, ["inspect", "bundle"], catch_exceptions=False).output
+    assert "without fdbd, vim" in shown
     assert "rmds, style; " in shown
     refused = CliRunner().invoke(
         group, ["compile", "fashion-mnist/resnet8", "--holdout", "rest.npz", "--out", "other"]

@@ -232,6 +232,10 @@ def test_class_names(tmp_path: Path) -> None:
     for text, message in (("a,b,a", "must differ: a"), (" , ", "no class names")):
         with pytest.raises(CompileError, match=message):
             parse_classes(text)
+    # Longer than a file's name may be, and than a path.
+    for count in (60, 2000):
+        many = tuple(f"kind {number}" for number in range(count))
+        assert parse_classes(", ".join(many)) == many
     listed.write_bytes(b"\xff\xfe")
     with pytest.raises(CompileError, match="cannot be read as class names"):
         parse_classes(str(listed))
