@@ -1,4 +1,7 @@
-"""`edgeadapt cloud`: serve, keygen, status, rollback, command, example-config. Nothing here imports torch."""
+"""`edgeadapt cloud`: serve, keygen, status, rollback, command, example-config (`unknown` has its own file).
+
+Nothing here imports torch.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from edgeadapt.errors import EdgeAdaptError
 from edgeadapt_cloud.config import CloudConfig
 from edgeadapt_cloud.io import keys
 from edgeadapt_cloud.io.report import order_rollback, read_report
+from edgeadapt_cloud.unknown import unknown
 
 Action = Literal["rollback", "report"]
 
@@ -40,6 +44,7 @@ def group() -> None:
       edgeadapt cloud example-config > cloud.toml  then set [bundle] path and [signing] key
       edgeadapt cloud serve --config cloud.toml    runs until Ctrl-C
       edgeadapt cloud status --config cloud.toml   cohorts, jobs, patches, from another terminal
+      edgeadapt cloud unknown list                 what devices do not know, and ask about
     """
 
 
@@ -182,6 +187,9 @@ def order(config_path: Path, device: str, action: Action, timeout_s: float) -> N
     click.echo(f"{device}: {reply.reason}{detail}")
     if not reply.done:
         raise click.exceptions.Exit(1)
+
+
+group.add_command(unknown)
 
 
 @group.command("example-config", short_help="Print a configuration with every key, to edit.")

@@ -22,6 +22,7 @@ def render(report: Report, console: Console | None = None) -> None:
     if report.questions or report.questions_coming:
         coming = f", {report.questions_coming} more on their way" if report.questions_coming else ""
         out.print(f"unknown things that wait for a person: {report.questions}{coming}")
+        out.print("`edgeadapt cloud unknown list` shows them")
     for table in (_cohorts(report), _audit(report), _devices(report), _jobs(report), _patches(report)):
         if table.row_count:
             out.print(table)

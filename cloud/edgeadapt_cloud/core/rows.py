@@ -177,14 +177,15 @@ class PatchRow:
     expires_s: float = 0.0
 
 
-WantState = Literal["wanted", "waiting", "received"]
+WantState = Literal["wanted", "waiting", "received", "declined"]
 
 
 @dataclass(frozen=True, slots=True)
 class WantRow:
-    """An announced sample that shows `thing`: wanted, waiting as a substitute, or received.
+    """An announced sample that shows `thing`: wanted, waiting as a substitute, received, or declined.
 
-    `shelf` says what its thing is compared with; `vector` [64] is its descriptor; `asked_s` wall seconds.
+    `shelf` says what its thing is compared with; `vector` [64] is its descriptor; `asked_s` wall seconds;
+    `members` is how many frames it stands for, `predicted` the class that its device took it for.
     """
 
     device: str
@@ -198,6 +199,7 @@ class WantRow:
     members: int
     vector: bytes
     asked_s: float
+    predicted: int = -1
 
     @property
     def key(self) -> tuple[str, str, int]:

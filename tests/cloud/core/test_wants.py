@@ -16,6 +16,7 @@ from edgeadapt.descriptor import SIZE
 from edgeadapt.wire import Ack, DescriptorItem, Descriptors, Lane, Want, decode, encode
 from edgeadapt.wire.topics import up
 from edgeadapt_cloud.config import JobConfig, WantsConfig
+from edgeadapt_cloud.core.fleet.wants import MOST_SEEN, MOST_WAITING
 from edgeadapt_cloud.io.report import read_report
 from edgeadapt_cloud.io.store import DATABASE_NAME, SqliteStore
 from edgeadapt_cloud.local import LocalCloud
@@ -198,6 +199,22 @@ def test_beyond_its_bound_it_forgets_what_was_not_seen_longest(tmp_path: Path) -
     assert announce(cloud, two, at(4), item(62, 2), item(60, 0)).wanted == set()
     assert announce(cloud, two, at(4), item(61, 1)).wanted == {61}, "thing 1 is forgotten, and new"
     assert len({row.thing for row in cloud.store.snapshot().wants}) == 3
+
+
+def test_who_else_saw_a_thing_is_remembered_so_far_and_no_further(cloud: LocalCloud) -> None:
+    """Of samples to learn from it is not: nobody asks."""
+    (one, *_) = devices()
+    announce(cloud, one, at(1), item(50, 1))
+    send(cloud, one, 50, at(2))
+    for number in range(MOST_SEEN + 5):
+        other = DeviceDouble(f"other-{number}")
+        assert announce(cloud, other, at(3), item(60, 1)).declined == {60}
+    rows = cloud.store.snapshot().wants
+    assert [row.state for row in rows] == ["received"] + ["declined"] * (MOST_SEEN - 1)
+    assert announce(cloud, one, at(4), item(51, 1, lane="adapt")).wanted == {51}
+    for number in range(MOST_SEEN):
+        announce(cloud, DeviceDouble(f"other-{number}", sequence=9), at(5), item(70, 1, lane="adapt"))
+    assert sum(row.lane == "adapt" for row in cloud.store.snapshot().wants) <= 1 + MOST_WAITING
 
 
 @pytest.mark.parametrize(

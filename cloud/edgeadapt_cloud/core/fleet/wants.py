@@ -8,7 +8,9 @@ substitute is wanted then. Questions for a person (lane "ask") are compared over
 learn from within their cohort. Samples for the audit are always wanted: to choose among them would bias it.
 
 Everything is kept in the store, so that the same question gets the same answer, also after a restart, and
-however often it is asked. Memory is bounded: beyond `kept` things, those not touched longest are forgotten.
+however often it is asked. Questions that are declined are kept too, `MOST_SEEN` of a thing: a person wants
+to know how many devices see it. Memory is bounded: beyond `kept` things, those not touched longest are
+forgotten.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from edgeadapt_cloud.core.rows import DescriptorsRow, Origin, WantRow, WantState
 
 #: Substitutes of one thing, at most.
 MOST_WAITING = 8
+#: Samples of one thing that are remembered, at most, beside those that are wanted.
+MOST_SEEN = 32
 _ASK_SHELF = "ask"
 
 WantKey = tuple[str, str, int]
@@ -137,9 +141,11 @@ class Wants:
         if thing.count("wanted", "received") < self._config.copies:
             state = "wanted"
         elif thing.count("received") >= self._config.copies or thing.count("waiting") >= MOST_WAITING:
-            return "declined"
+            state = "declined"
         else:
             state = "waiting"
+        if state == "declined" and (thing.shelf != _ASK_SHELF or len(thing.claims) >= MOST_SEEN):
+            return state
         row = WantRow(
             device=origin.device,
             outbox=origin.outbox,
@@ -152,6 +158,7 @@ class Wants:
             members=item.members,
             vector=item.vector,
             asked_s=now.wall_s,
+            predicted=item.predicted,
         )
         self._claim(thing, row, now)
         effects.append(Save(row))
@@ -182,10 +189,17 @@ class Wants:
         if thing.count("received") < self._config.copies:
             return effects
         waiting = [row for row in thing.claims.values() if row.state == "waiting"]
-        effects += self._drop(thing, [row.key for row in waiting])
+        effects += self._let_go(thing, waiting)
         for row in waiting:
             effects += self._tell(row.device, row.outbox, [], [row.sample])
         return effects
+
+    def _let_go(self, thing: _Thing, rows: list[WantRow]) -> list[Effect]:
+        if thing.shelf != _ASK_SHELF:
+            return self._drop(thing, [row.key for row in rows])
+        declined = [replace(row, state="declined") for row in rows]
+        thing.claims.update({row.key: row for row in declined})
+        return [Save(row) for row in declined]
 
     def failed(self, origin: Origin, now: Instant) -> list[Effect]:
         """A sample came, and could not be taken in: its place is free."""
