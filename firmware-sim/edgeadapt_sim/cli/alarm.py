@@ -25,7 +25,7 @@ def alarm(networks: tuple[str, ...], streams: int | None, quick: bool, out: Path
     Clean streams come as drawn, sorted by class, in runs of one class, and in scenes of a few images that
     come again and again; the share that sounds the alarm is held against its level. Fifteen corruptions at
     severities 1, 3 and 5 begin after clean frames, before the alarm, the distance rule that it took the
-    place of, and a whole device. A quarter of an hour on a busy machine, one thread.
+    place of, and a whole device. Seven minutes on a busy machine, one thread.
     """
     from msgspec.structs import replace
     from rich.console import Console
