@@ -76,7 +76,7 @@ def missing_line(bundle: Bundle) -> str:
         return f"without {', '.join(missing)}: others were asked for (--scorer)"
     fewest = fewest_frames(bundle.manifest.embedding_dim)
     return (
-        f"without {', '.join(missing)}: they need a linear head. The model has none that takes the embedding, "
+        f"without {', '.join(missing)}: they need a linear head. The model has none that takes the embedding "
         f"and none explains the logits; or there were fewer than {fewest} source frames to find one"
     )
 
