@@ -192,7 +192,7 @@ REFERENCES = (
 def test_claims_compare_pair_by_pair() -> None:
     at_two, at_five, harm, unknown = claims(POINTS, REFERENCES)
     assert at_two.holds is True
-    assert "+1.0 (-11.7 to +13.7) points against uniform, may be chance; 2 pairs" in at_two.figures
+    assert "+1.0 (-11.7 to +13.7) points against uniform, may be chance; pairs: 2" in at_two.figures
     assert at_five.holds is False
     assert harm.holds is False
     assert "the worst -3.0 points (contrast:5, 2%)" in harm.figures

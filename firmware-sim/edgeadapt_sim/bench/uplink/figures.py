@@ -48,7 +48,7 @@ class Gap(msgspec.Struct, frozen=True):
     """Ours less another policy at one share, paired over (domain, seed), 0 to 1.
 
     `error` is the standard error; `low` and `high` bound the mean with `CONFIDENCE`, pairs taken as
-    independent. Of one pair all three are as if it were exact.
+    independent; one pair alone has neither error nor interval.
     """
 
     policy: str
@@ -64,6 +64,11 @@ class Gap(msgspec.Struct, frozen=True):
     def certain(self) -> bool:
         """Whether the interval leaves 0 out."""
         return self.cases > 1 and not self.low <= 0.0 <= self.high
+
+    def __str__(self) -> str:
+        """In points of accuracy, with the interval where there is one."""
+        bounds = f" ({100 * self.low:+.1f} to {100 * self.high:+.1f})" if self.cases > 1 else ""
+        return f"{100 * self.difference:+.1f}{bounds}"
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -114,11 +119,10 @@ def _at_or_above(found: Sequence[Gap], share: float) -> Claim:
     if not found:
         return Claim(text, None, "not measured")
     words = "; ".join(
-        f"{100 * gap.difference:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f}) points against "
-        f"{gap.policy}{'' if gap.certain else ', may be chance'}"
+        f"{gap} points against {gap.policy}{'' if gap.certain else ', may be chance'}"
         for gap in sorted(found, key=lambda gap: gap.difference)
     )
-    return Claim(text, all(gap.difference >= 0.0 for gap in found), f"{words}; {found[0].cases} pairs")
+    return Claim(text, all(gap.difference >= 0.0 for gap in found), f"{words}; pairs: {found[0].cases}")
 
 
 def _no_harm(points: Sequence[Point], references: Sequence[Reference]) -> Claim:

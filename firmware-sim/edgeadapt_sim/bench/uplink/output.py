@@ -114,10 +114,7 @@ def _differences(found: Sequence[Gap], title: str) -> Table:
 
 
 def _difference(gap: Gap | None) -> str:
-    if gap is None:
-        return ""
-    mark = "*" if gap.certain else " "
-    return f"{100 * gap.difference:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f}){mark}"
+    return "" if gap is None else f"{gap}{'*' if gap.certain else ' '}"
 
 
 def _domains(points: Sequence[Point], references: Sequence[Reference]) -> Table:
