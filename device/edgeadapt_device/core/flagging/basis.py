@@ -59,9 +59,14 @@ class Bases:
         switching = self._adaptation.switching
         patch = switching.generations.patch_of(token) or ""
         thresholds = self._thresholds(patch)
-        runs = patch == switching.running.digest and not self._adaptation.routes.is_elsewhere(token)
-        away = runs and self.settled.drifted
-        if thresholds or not away or not self._decider.can_score(embedded):
+        # The source's domain comes first: it is where most frames are, and asking is cheap.
+        if (
+            not self.settled.drifted
+            or thresholds
+            or patch != switching.running.digest
+            or self._adaptation.routes.is_elsewhere(token)
+            or not self._decider.can_score(embedded)
+        ):
             return Basis(self._decider.knots(patch, thresholds), adapted)
         self._begin(patch)
         own = self._own
