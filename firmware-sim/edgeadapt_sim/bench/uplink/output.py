@@ -191,7 +191,8 @@ def _key(point: Point) -> tuple[str, float, str]:
 
 def _plot(study: Study, path: Path) -> None:
     found = curves(study.points)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.8), layout="constrained", sharey=True)
+    figure, (left, right, beside) = plt.subplots(1, 3, figsize=(16.0, 4.8), layout="constrained")
+    right.sharey(left)
     for number, policy in enumerate(dict.fromkeys(curve.policy for curve in found)):
         mine = [curve for curve in found if curve.policy == policy]
         colour = _COLOURS[number % len(_COLOURS)]
@@ -210,9 +211,35 @@ def _plot(study: Study, path: Path) -> None:
     shares = sorted({curve.share for curve in found})
     sizes = [float(np.mean([c.sent_bytes for c in found if c.share == share])) for share in shares]
     _dress(left, right, study.references, [100 * share for share in shares], sizes)
+    _plot_differences(beside, study, [100 * share for share in shares])
     figure.legend(loc="outside upper center", ncols=5, frameon=False)
     figure.savefig(path, dpi=110, facecolor="white")
     plt.close(figure)
+
+
+def _plot_differences(panel: Axes, study: Study, shares: Sequence[float]) -> None:
+    """Ours less each other policy, in the colours of the curves."""
+    policies = list(dict.fromkeys(point.policy for point in study.points))
+    compared = [gap for gap in gaps(study.points) if gap.measure == "candidate"]
+    for number, policy in enumerate(policies):
+        mine = [gap for gap in compared if gap.policy == policy]
+        aside = 1.0 + 0.03 * (number - 2)
+        panel.errorbar(
+            [100 * gap.share * aside for gap in mine],
+            [100 * gap.difference for gap in mine],
+            yerr=[100 * (gap.high - gap.difference) for gap in mine],
+            color=_COLOURS[number % len(_COLOURS)],
+            marker="o", markersize=4, linestyle="none", elinewidth=1.2, capsize=3,
+        )  # fmt: skip
+    panel.axhline(0.0, color=INK, linewidth=0.9, zorder=0)
+    panel.set_xscale("log")
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_xticks(shares, [f"{share:g}" for share in shares])
+    panel.set_xlabel("budget, % of what the stream would cost")
+    panel.set_ylabel(f"ours less the other, points, paired (bars: {100 * CONFIDENCE:g} % interval)")
+    panel.grid(color=GRID, linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
 
 
 def _dress(
