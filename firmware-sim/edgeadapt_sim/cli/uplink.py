@@ -49,8 +49,9 @@ def uplink(
     policy may spend a share of what the whole stream would cost. What it sent is taught by the cloud's own
     strategy, and accuracy is measured on held-out frames. Compared on the same streams: uniform draws, the
     entropy band of CEMA, the largest entropy, k-centre, and ours. Prints accuracy by budget and by domain,
-    what was sent, and whether ours is at or above every other policy at 2 and 5 %. The full study takes
-    about 40 minutes on 2 cores.
+    what was sent, how ours differs from each other policy with the interval of the difference, and whether
+    ours is at or above every other policy at 2 and 5 %. The full study takes 45 to 60 minutes on 2 cores;
+    streams come seed by seed, so with --minutes the first seeds are whole.
     """
     from rich.console import Console
 
