@@ -155,20 +155,24 @@ class Performer:
 def run_job(job: StartJob, adapter: AdapterPort, blobs: Blobs, spec: InputSpec) -> JobFinished | JobFailed:
     """Load a job's images and run it. Samples whose image cannot be read are left out of the request."""
     images: list[ImageArray] = []
-    lanes, digests, lossy = list[str](), list[str](), set[int]()
+    lanes, digests, lossy, altered = list[str](), list[str](), set[int](), set[int]()
     try:
-        for digest, lane in zip(job.request.sample_ids, job.lanes, strict=True):
+        for place, (digest, lane) in enumerate(zip(job.request.sample_ids, job.lanes, strict=True)):
             data = blobs.get(digest)
             pixels = decode_image(data, spec) if data is not None else None
             if data is not None and pixels is not None:
                 if not is_lossless(data, spec):
                     lossy.add(len(images))
+                if place in job.request.altered:
+                    altered.add(len(images))
                 images.append(pixels)
                 lanes.append(lane)
                 digests.append(digest)
         if not images:
             return JobFailed(job.request.job, "none of its samples can be read")
-        request = replace(job.request, sample_ids=tuple(digests), lossy=frozenset(lossy))
+        request = replace(
+            job.request, sample_ids=tuple(digests), lossy=frozenset(lossy), altered=frozenset(altered)
+        )
         return JobFinished(adapter.run(request, np.stack(images), lanes))
     except Exception as error:
         # A job must not take its worker down, or it would be running for ever; its failure is stored and

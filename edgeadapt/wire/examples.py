@@ -59,6 +59,7 @@ EXAMPLES: tuple[AnyMessage, ...] = (
         chance=0.25,
         cluster=2,
         descriptor=bytes.fromhex("003c00c0"),
+        altered=True,
     ),
     Descriptors(
         outbox=_OUTBOX,

@@ -64,7 +64,8 @@ class Sample(Message, frozen=True, kw_only=True, tag="sample"):
     random with the probability `chance` (0 in the other lanes). `descriptor` is the embedding [D] as
     little-endian float16, or empty. `entropy` (nats), `predicted`, `verdict` and `p_value` (how usual such a
     frame is among known ones, 0 to 1) are what the device's model said under `generation`; `cluster` is the
-    quarantine cluster it stands for, or 0; `captured_s` is the device's wall clock.
+    quarantine cluster it stands for, or 0; `captured_s` is the device's wall clock. `altered`: the frame was
+    changed before it left, for privacy, so that it is not what the model saw, whatever the codec.
     """
 
     outbox: str
@@ -86,6 +87,7 @@ class Sample(Message, frozen=True, kw_only=True, tag="sample"):
     chance: float = 0.0
     cluster: int = 0
     descriptor: bytes = b""
+    altered: bool = False
 
 
 class DescriptorItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

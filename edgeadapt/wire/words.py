@@ -42,6 +42,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "chance": 'probability with which an "audit" frame was drawn; 0 in other lanes',
         "cluster": "quarantine cluster that the frame stands for, or 0",
         "descriptor": "embedding [D], little-endian float16, or empty",
+        "altered": "whether the frame was changed for privacy: not what the model saw, whatever the codec",
     },
     "Descriptors": {
         "outbox": _OUTBOX,

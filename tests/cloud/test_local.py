@@ -117,6 +117,24 @@ def test_what_stays_strange_is_no_lesson_but_jobs_know_of_it(tmp_path: Path) -> 
     cloud.close()
 
 
+def test_jobs_know_which_pictures_were_changed_for_privacy(tmp_path: Path) -> None:
+    """Also after a restart, and when one before them cannot be read."""
+    adapter = FixedAdapter()
+    cloud, device = local(adapter, tmp_path), DeviceDouble("one")
+    cloud.deliver(*device.signature(), at(1))
+    feed(cloud, device, 3, at(2))
+    cloud.deliver(*device.sample(altered=True), at(3))
+    first = cloud.store.snapshot().samples[0].sha256
+    cloud.close()
+    (tmp_path / "blobs" / first[:2] / first).unlink()
+    cloud = local(adapter, tmp_path)
+    feed(cloud, device, 4, at(4))
+    (request,) = adapter.requests
+    assert len(request.sample_ids) == 7
+    assert request.altered == {2}
+    cloud.close()
+
+
 def test_next_job_waits_for_growth_and_gets_state_and_served_values() -> None:
     adapter = FixedAdapter()
     cloud, device = local(adapter), DeviceDouble("one")

@@ -51,6 +51,10 @@ TEACHER_HOLDOUT = 512
 """Source holdout images that the teacher is measured on; it is slower than a student."""
 
 
+FEW_EXACT = 16
+"""With fewer samples as the model saw them, statistics rest on those that were changed for privacy, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Networks:
     """The student that the bundle was compiled from, and its teacher."""
@@ -171,12 +175,7 @@ class Adapter:
     def _label(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> _Pool:
         STRATEGIES.get(request.strategy)  # an unknown one is an error before anything is computed
         self._check(request, images, lanes)
-        pixels, lossy = as_tensor(images), request.lossy
-        exact = torch.tensor([number not in lossy for number in range(len(lanes))], dtype=torch.bool)
-        if lossy and int(exact.sum()) < 2:
-            raise ConfigError(
-                "statistics need samples without loss, and all of these were compressed with it"
-            )
+        pixels, exact = as_tensor(images), _exact(request, len(lanes))
         strange = torch.tensor([lane == "strange" for lane in lanes], dtype=torch.bool)
         uniform = torch.tensor([lane == "audit" for lane in lanes], dtype=torch.bool) | strange
         classes = len(self._bundle.manifest.classes)
@@ -260,6 +259,21 @@ class Adapter:
         """Accuracy on the holdout under `values`, with statistics settled on it."""
         self._student.load(values)
         return _figures(self._student.settled_probabilities(self._holdout), self._holdout_labels)
+
+
+def _exact(request: JobRequest, count: int) -> Tensor:
+    """Mask bool [N] of the samples that statistics may rest on.
+
+    Where devices change every picture for privacy there are no others, and those that are not compressed
+    with loss besides stand in; the devices' own moments are carried over by differences, so what is changed
+    alike in all of them cancels (`statistics`).
+    """
+    lossless = torch.tensor([number not in request.lossy for number in range(count)], dtype=torch.bool)
+    if request.lossy and int(lossless.sum()) < 2:
+        raise ConfigError("statistics need samples without loss, and all of these were compressed with it")
+    unchanged = torch.tensor([number not in request.altered for number in range(count)], dtype=torch.bool)
+    exact = lossless & unchanged
+    return exact if int(exact.sum()) >= FEW_EXACT else lossless
 
 
 def _weights(predictions: Tensor, pool: _Pool) -> Tensor:

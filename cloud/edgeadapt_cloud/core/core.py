@@ -200,7 +200,8 @@ class CloudCore:
             segment = (row.origin.device, row.origin.outbox, row.message.segment)
             effects += self.wants.asked(row, self.cohorts.segments.get(segment, ""), now)
         elif isinstance(row, SampleRow):
-            effects += self.wants.received(row.origin)
+            known = self.wants.received(row.origin) if row.data else self.wants.described(row.origin, now)
+            effects += known
         elif isinstance(row, RejectedRow):
             effects += self.wants.failed(row.origin, now)
         return [*effects, *self._acks.add(row.origin, now)]

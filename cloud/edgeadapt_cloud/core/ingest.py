@@ -161,6 +161,7 @@ class Ingest:
             sample.captured_s,
             sample.chance,
             sample.verdict,
+            sample.altered,
         )
 
     def _descriptors(self, origin: Origin, message: Descriptors) -> DescriptorsRow:

@@ -42,6 +42,7 @@ class SampleRow:
     captured_s: float
     chance: float = 0.0
     verdict: Verdict = "informative"
+    altered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,7 @@ class StoredSample:
     predicted: int = -1
     chance: float = 0.0
     generation: str = ""
+    altered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""The database's tables (schema version 4), and how those of an older version become them.
+"""The database's tables (schema version 5), and how those of an older version become them.
 
 Rows of devices are only ever inserted; see `io.store`.
 """
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 TABLES = """
 CREATE TABLE messages (
@@ -16,7 +16,8 @@ CREATE TABLE samples (
     arrival INTEGER PRIMARY KEY REFERENCES messages (arrival),
     segment INTEGER NOT NULL, lane TEXT NOT NULL, codec TEXT NOT NULL, sha256 TEXT NOT NULL,
     entropy REAL NOT NULL, predicted INTEGER NOT NULL, generation TEXT NOT NULL, captured_s REAL NOT NULL,
-    verdict TEXT NOT NULL DEFAULT 'informative', chance REAL NOT NULL DEFAULT 0
+    verdict TEXT NOT NULL DEFAULT 'informative', chance REAL NOT NULL DEFAULT 0,
+    altered INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE signatures (
     device TEXT NOT NULL, outbox TEXT NOT NULL, segment INTEGER NOT NULL,
@@ -73,4 +74,5 @@ CREATE TABLE wants (
 ALTER TABLE samples ADD COLUMN verdict TEXT NOT NULL DEFAULT 'informative';
 ALTER TABLE samples ADD COLUMN chance REAL NOT NULL DEFAULT 0;
 """,
+    4: "ALTER TABLE samples ADD COLUMN altered INTEGER NOT NULL DEFAULT 0;",
 }

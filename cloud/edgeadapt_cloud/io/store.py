@@ -119,7 +119,7 @@ class SqliteStore:
         if isinstance(row, SampleRow):
             self._put(
                 "samples", arrival, row.segment, row.lane, row.codec, row.sha256, row.entropy, row.predicted,
-                row.generation, row.captured_s, row.verdict, row.chance,
+                row.generation, row.captured_s, row.verdict, row.chance, row.altered,
             )  # fmt: skip
         elif isinstance(row, SignatureRow):
             vectors = (pack_vector(row.vector), pack_vector(row.mean), pack_vector(row.var))
@@ -193,8 +193,8 @@ class SqliteStore:
     def snapshot(self) -> Snapshot:
         """Everything the core needs; raises ConfigError on a row that cannot be read."""
         samples = self._run(
-            "SELECT device, outbox, segment, arrival, sha256, lane, verdict, predicted, chance, generation"
-            " FROM samples JOIN messages USING (arrival) ORDER BY arrival"
+            "SELECT device, outbox, segment, arrival, sha256, lane, verdict, predicted, chance, generation,"
+            " altered FROM samples JOIN messages USING (arrival) ORDER BY arrival"
         )
         segments = self._run("SELECT device, outbox, segment, cohort FROM segments ORDER BY rowid")
         return Snapshot(
@@ -202,7 +202,7 @@ class SqliteStore:
             cohorts=self._bodies("cohorts ORDER BY rowid", CohortRow),
             segments=tuple(SegmentRow(*row) for row in segments),
             signatures=self._signatures(),
-            samples=tuple(StoredSample(*row) for row in samples),
+            samples=tuple(StoredSample(*row[:-1], altered=bool(row[-1])) for row in samples),
             jobs=self._bodies("jobs ORDER BY job", JobRow),
             patches=self._bodies("patches ORDER BY cohort, serial", PatchRow),
             outcomes=self._outcomes(),

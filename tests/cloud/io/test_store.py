@@ -40,7 +40,7 @@ from edgeadapt_cloud.io.store import DATABASE_NAME, SqliteStore
 
 VECTOR = np.arange(4, dtype=np.float32)
 ORIGIN = Origin("d", "box", 7)
-SAMPLE = SampleRow(ORIGIN, 2, "audit", "png", "ab" * 32, b"data", 0.5, 1, "base", 9.0, 0.25, "unknown")
+SAMPLE = SampleRow(ORIGIN, 2, "audit", "png", "ab" * 32, b"data", 0.5, 1, "base", 9.0, 0.25, "unknown", True)
 SIGNATURE = SignatureRow(Origin("d", "box", 8), 2, 64, VECTOR, VECTOR + 1, VECTOR + 2, 0.25)
 OUTCOME = OutcomeRow(
     Origin("d", "box", 9),
@@ -85,7 +85,9 @@ def test_every_row_comes_back_after_reopening(tmp_path: Path) -> None:
             store.save(record)
     store.close()
     saved = SqliteStore(path).snapshot()
-    assert saved.samples == (StoredSample("d", "box", 2, 1, "ab" * 32, "audit", "unknown", 1, 0.25, "base"),)
+    assert saved.samples == (
+        StoredSample("d", "box", 2, 1, "ab" * 32, "audit", "unknown", 1, 0.25, "base", True),
+    )
     assert saved.outcomes == (OUTCOME,)
     assert (saved.devices, saved.segments) == ((device,), (segment,))
     assert saved.jobs == (JOB,)
@@ -190,6 +192,7 @@ def test_samples_of_a_release_that_kept_no_verdicts_come_along(tmp_path: Path) -
     db = sqlite3.connect(path)
     db.executescript(
         "ALTER TABLE samples DROP COLUMN verdict; ALTER TABLE samples DROP COLUMN chance;"
+        "ALTER TABLE samples DROP COLUMN altered;"
         "PRAGMA user_version = 3;"
     )
     db.close()
@@ -201,8 +204,8 @@ def test_samples_of_a_release_that_kept_no_verdicts_come_along(tmp_path: Path) -
         store.commit(replace(SAMPLE, origin=Origin("d", "box", 8)), 1.0)
 
     old, new = store.snapshot().samples
-    assert (old.verdict, old.chance, old.generation) == ("informative", 0.0, "base")
-    assert (new.verdict, new.chance, new.generation) == ("unknown", 0.25, "base")
+    assert (old.verdict, old.chance, old.generation, old.altered) == ("informative", 0.0, "base", False)
+    assert (new.verdict, new.chance, new.generation, new.altered) == ("unknown", 0.25, "base", True)
 
 
 def test_row_that_cannot_be_read_is_a_clear_error() -> None:

@@ -41,8 +41,8 @@ JobLane = Literal["adapt", "audit", "strange"]
 class SampleRef:
     """A stored sample: its place in the order of arrival, its blob, and its lane in a job.
 
-    `predicted`, `chance` and `generation` are what its device said of it. Without a picture (`NO_PICTURE`)
-    it is a draw of the audit lane, and no more.
+    `predicted`, `chance` and `generation` are what its device said of it, `altered` that it changed the
+    frame for privacy. Without a picture (`NO_PICTURE`) it is a draw of the audit lane, and no more.
     """
 
     arrival: int
@@ -51,6 +51,7 @@ class SampleRef:
     predicted: int = -1
     chance: float = 0.0
     generation: str = ""
+    altered: bool = False
 
 
 def reference(row: SampleRow | StoredSample, arrival: int) -> SampleRef | None:
@@ -63,7 +64,7 @@ def reference(row: SampleRow | StoredSample, arrival: int) -> SampleRef | None:
         lane = "adapt"
     else:
         return None
-    return SampleRef(arrival, row.sha256, lane, row.predicted, row.chance, row.generation)
+    return SampleRef(arrival, row.sha256, lane, row.predicted, row.chance, row.generation, row.altered)
 
 
 @dataclass(frozen=True, slots=True)

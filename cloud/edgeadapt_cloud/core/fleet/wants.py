@@ -201,6 +201,15 @@ class Wants:
         thing.claims.update({row.key: row for row in declined})
         return [Save(row) for row in declined]
 
+    def described(self, origin: Origin, now: Instant) -> list[Effect]:
+        """A sample came without a picture: its thing is known, and still wanted of whoever can show it."""
+        thing, key = self._thing_of(origin)
+        if thing is None or thing.claims[key].state in ("received", "declined"):
+            return []
+        self._deadlines.pop(key, None)
+        thing.claims[key] = replace(thing.claims[key], state="declined")
+        return [Save(thing.claims[key]), *self._want_substitute(thing, now)]
+
     def failed(self, origin: Origin, now: Instant) -> list[Effect]:
         """A sample came, and could not be taken in: its place is free."""
         thing, key = self._thing_of(origin)
@@ -217,16 +226,18 @@ class Wants:
         return effects
 
     def _free(self, thing: _Thing, key: WantKey, now: Instant) -> list[Effect]:
-        effects = self._drop(thing, [key])
+        effects = self._drop(thing, [key]) + self._want_substitute(thing, now)
+        return effects if thing.claims else [*effects, *self._forget(thing)]
+
+    def _want_substitute(self, thing: _Thing, now: Instant) -> list[Effect]:
+        """The first that waits is wanted, if there is room."""
         room = thing.count("wanted", "received") < self._config.copies
         substitute = next((row for row in thing.claims.values() if row.state == "waiting"), None)
-        if room and substitute is not None:
-            row = replace(substitute, state="wanted", asked_s=now.wall_s)
-            self._claim(thing, row, now)
-            effects += [Save(row), *self._tell(row.device, row.outbox, [row.sample], [])]
-        if not thing.claims:
-            effects += self._forget(thing)
-        return effects
+        if not room or substitute is None:
+            return []
+        row = replace(substitute, state="wanted", asked_s=now.wall_s)
+        self._claim(thing, row, now)
+        return [Save(row), *self._tell(row.device, row.outbox, [row.sample], [])]
 
     def _thing_of(self, origin: Origin) -> tuple[_Thing | None, WantKey]:
         key = (origin.device, origin.outbox, origin.sequence)

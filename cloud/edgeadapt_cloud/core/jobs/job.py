@@ -59,6 +59,7 @@ class JobRequest:
         serving: slot name to the float32 values now served to the cohort; empty means the base bundle.
         lossy: places in `sample_ids` of samples whose pixels are not as the device saw them (JPEG, made
             smaller): good for labels, never for statistics.
+        altered: places of those that devices changed for privacy: for statistics only where few others are.
         draws: what the audit lane drew in the cohort, whether or not among `sample_ids`.
     """
 
@@ -74,6 +75,7 @@ class JobRequest:
     state: bytes
     serving: Mapping[str, FloatArray]
     lossy: frozenset[int] = frozenset()
+    altered: frozenset[int] = frozenset()
     draws: tuple[AuditDraw, ...] = ()
 
 

@@ -98,6 +98,7 @@ class Launcher:
             serial=cohort.serial + 1,
             state=cohort.state if cohort.strategy == self._strategy else b"",
             serving=self._release.serving(cohort.cohort),
+            altered=frozenset(place for place, ref in enumerate(samples) if ref.altered),
             draws=self._pool.draws(cohort.cohort, self._jobs.config.max_samples),
         )
         note = f"{cohort.cohort}: job {row.job} on {len(ids)} samples of {statistics.devices} devices"
