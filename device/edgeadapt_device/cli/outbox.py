@@ -31,9 +31,9 @@ def outbox() -> None:
     """Look at what waits to leave the device, and delete it.
 
     \b
-    edgeadapt device outbox list                    every message, with its lane, size and age
-    edgeadapt device outbox show 17 --save 17.png   all fields of one, and the picture as it would leave
-    edgeadapt device outbox purge --older-than 24   delete, for good, what is older than a day
+    edgeadapt device outbox list                    all, by lane, size and age
+    edgeadapt device outbox show 17 --save 17.png   one, and the picture to leave
+    edgeadapt device outbox purge --older-than 24   delete what is a day old
     """
 
 
@@ -42,12 +42,12 @@ def outbox() -> None:
 @click.option("--lane", type=_LANE, help="Only samples of this lane.")
 @_JSON
 def list_rows(config_path: Path, lane: str | None, as_json: bool) -> None:
-    """List the messages that the server has not acknowledged, oldest first.
+    """List the messages that the cloud has not acknowledged, oldest first.
 
     \b
-    to send    on its way, or to be sent as the budget allows; it may have been sent already
-    held       kept here; the server will be asked whether it wants it
-    announced  kept here; the server has been asked, and has not answered yet
+    to send    on its way, or as soon as the budget allows
+    held       kept here; the cloud will be asked whether it wants it
+    announced  kept here; the cloud was asked, and has not answered yet
     """
     config = read_config(config_path)
     rows = read_rows(_path(config), 3600.0 * config.delivery.retention_hours)
@@ -98,7 +98,12 @@ def show(config_path: Path, sequence: int, save: Path | None, as_json: bool) -> 
 @click.option("--all", "everything", is_flag=True, help="Everything, reports and outcomes too.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
-    "--timeout", "patience_s", type=click.FloatRange(1.0), default=60.0, show_default=True, help="Seconds."
+    "--timeout",
+    "patience_s",
+    type=click.FloatRange(1.0),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for a device that runs.",
 )
 def purge(
     config_path: Path, lane: str | None, hours: float | None, everything: bool, yes: bool, patience_s: float

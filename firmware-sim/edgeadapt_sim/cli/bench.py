@@ -25,19 +25,18 @@ def _refuse_others(context: click.Context) -> None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def group() -> None:
-    """Benchmarks that write docs/results.
+    """Benchmarks: tables in the terminal, and files in docs/results or --out.
+
+    Some have a first look that takes a minute or a few:
 
     \b
-    edgeadapt bench loop --small --out out/bench   a first look, about a minute
-    edgeadapt bench loop                           the full study, as in the README
-    edgeadapt bench int8                           what 8 bits cost in accuracy
-    edgeadapt bench device --quick --out out/bench what the device runtime costs, a first look
-    edgeadapt bench device                         every model, engine and precision
-    edgeadapt bench alarm                          whether the drift alarm keeps its level
-    edgeadapt bench ood --quick --out out/bench    who tells unknown from known, a first look
-    edgeadapt bench ood                            every scorer, before and after adaptation
-    edgeadapt bench outbox                         what the outbox costs, and what chaos loses
-    edgeadapt bench uplink --quick --out out/bench accuracy against bytes sent, a first look
+      edgeadapt bench loop --small --out out/bench
+      edgeadapt bench ood --quick --out out/bench
+      edgeadapt bench uplink --quick --out out/bench
+      edgeadapt bench device --quick --out out/bench
+
+    Without --small and --quick they run in full, from three minutes to an hour and more; the --help of each
+    says what is measured and how long it takes.
     """
 
 
