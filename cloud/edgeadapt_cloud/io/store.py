@@ -202,7 +202,7 @@ class SqliteStore:
             cohorts=self._bodies("cohorts ORDER BY rowid", CohortRow),
             segments=tuple(SegmentRow(*row) for row in segments),
             signatures=self._signatures(),
-            samples=tuple(StoredSample(*row[:-1], altered=bool(row[-1])) for row in samples),
+            samples=tuple(map(_stored_sample, samples)),
             jobs=self._bodies("jobs ORDER BY job", JobRow),
             patches=self._bodies("patches ORDER BY cohort, serial", PatchRow),
             outcomes=self._outcomes(),
@@ -251,3 +251,9 @@ class SqliteStore:
             return self._db.execute(statement, values)
         except sqlite3.Error as error:
             raise TransportError(f"the database: {error}") from error
+
+
+def _stored_sample(row: tuple[Any, ...]) -> StoredSample:
+    """SQLite has no booleans."""
+    fields: list[Any] = [*row[:-1], bool(row[-1])]
+    return StoredSample(*fields)
