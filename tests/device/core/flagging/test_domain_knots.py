@@ -28,7 +28,8 @@ def base() -> tuple[FloatArray, ...]:
 
 def shifted(scores: FloatArray) -> FloatArray:
     """The scores as another domain has them: lower and wider."""
-    return (1.2 * scores - np.array([1.0, 2.0])).astype(np.float32)
+    moved_on: FloatArray = (1.2 * scores - np.array([1.0, 2.0])).astype(np.float32)
+    return moved_on
 
 
 def strange(scores: FloatArray, rows: tuple[FloatArray, ...]) -> float:
