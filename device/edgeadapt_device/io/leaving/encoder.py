@@ -103,6 +103,7 @@ class Encoder:
             height=height,
             width=width,
             channels=channels,
+            altered=image is not effect.image and not np.array_equal(image, effect.image),
             descriptor=b"",
         )
 
