@@ -194,13 +194,13 @@ class Performer:
         """Encode a frame for no more than was paid for it, and keep it; what must not leave is counted."""
         price = effect.price_bytes
         try:
-            sample = self._leaving.encoder.sample(effect)
+            sample, picture_bytes = self._leaving.encoder.encode(effect)
         except TooDear as error:
             self._events.append(ev.NotStored("sample", error.size_bytes, price, False, effect.lane))
         except Withheld as error:
             self._withhold("sample", price, effect.lane, error)
         else:
-            self._keep(sample, price, self._waiting(effect, sample))
+            self._keep(sample, price, self._waiting(effect, sample), picture_bytes)
 
     def _withhold(self, kind: str, price_bytes: int, lane: str, error: Withheld) -> None:
         self.withheld += 1
@@ -225,7 +225,9 @@ class Performer:
         )
         return Waiting(item, sample.segment, sample.generation)
 
-    def _keep(self, message: Storable, price_bytes: int, waiting: Waiting | None = None) -> None:
+    def _keep(
+        self, message: Storable, price_bytes: int, waiting: Waiting | None = None, picture_bytes: int = 0
+    ) -> None:
         kind, size_bytes = kind_of(message), len(encode(message)) + ROW_BYTES
         lane = message.lane if isinstance(message, Sample) else ""
         try:
@@ -248,8 +250,18 @@ class Performer:
             self.storage_errors += 1
             self._events.append(ev.OutboxChanged(self._outbox.outbox_id, ()))
         about = tuple(item.sample for item in message.items) if isinstance(message, Descriptors) else ()
-        event = ev.Stored(stored.sequence, kind, stored.size_bytes, price_bytes, lane, stored.waiting, about)
-        self._events.append(event)
+        self._events.append(
+            ev.Stored(
+                stored.sequence,
+                kind,
+                stored.size_bytes,
+                price_bytes,
+                lane,
+                stored.waiting,
+                about,
+                picture_bytes,
+            )
+        )
         if stored.dropped:
             self._events.append(ev.Dropped(stored.dropped))
 

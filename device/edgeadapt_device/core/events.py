@@ -99,7 +99,8 @@ class Stored:
     """A message is durable in the outbox under this sequence; its size is that of the MQTT payload.
 
     `price_bytes` is what the budget paid for a sample beforehand, `lane` that sample's. A row that is held
-    has `waiting`. `announces` are the held rows that a message of descriptors is about.
+    has `waiting`. `announces` are the held rows that a message of descriptors is about. `picture_bytes` is
+    what a sample with a picture would have taken at least, where it was too dear; else 0.
     """
 
     sequence: int
@@ -109,6 +110,7 @@ class Stored:
     lane: str = ""
     waiting: Waiting | None = None
     announces: tuple[int, ...] = ()
+    picture_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,49 @@ def test_scarce_bytes_make_pictures_lossy_and_plenty_never_does() -> None:
     assert small.codec == "png"
     tight = Encoder(PrivacySection()).sample(effect(image, price_bytes=12_000))
     assert tight.codec == "jpeg", "too large without loss for what was paid"
+
+
+def test_a_question_and_an_audit_sample_go_as_an_embedding_where_every_picture_is_too_dear() -> None:
+    image = smooth(160, 160)
+    embedding = np.linspace(-1.0, 1.0, 40, dtype=np.float32)
+    for lane in ("ask", "audit"):
+        chosen = effect(image, 900, lane=lane, descriptor=embedding, chance=0.25, verdict="unknown")
+        sample, picture_bytes = Encoder(PrivacySection()).encode(chosen)
+        assert (sample.codec, sample.data, sample.lane) == ("none", b"", lane)
+        assert (sample.predicted, sample.entropy, sample.chance, sample.verdict) == (1, 0.5, 0.25, "unknown")
+        assert np.frombuffer(sample.descriptor, "<f2") == pytest.approx(embedding, abs=1e-3)
+        assert len(encode(sample)) + ROW_BYTES <= 900 < picture_bytes
+        # What it says of the picture's size is enough for one.
+        again = Encoder(PrivacySection()).encode(dataclasses.replace(chosen, price_bytes=picture_bytes))
+        assert again.sample.codec == "jpeg"
+        assert again.picture_bytes == 0
+    for never in (
+        effect(image, 900, lane="adapt", descriptor=embedding),
+        effect(image, 900, lane="ask", descriptor=None),
+        effect(image, 300, lane="ask", descriptor=embedding),
+    ):
+        with pytest.raises(TooDear):
+            Encoder(PrivacySection()).sample(never)
+    with pytest.raises(TooDear):
+        Encoder(PrivacySection(blurred=((0.0, 0.0, 0.1, 0.1),))).sample(
+            effect(image, 900, lane="ask", descriptor=embedding)
+        )
+
+
+def test_an_embedding_is_taken_where_a_picture_costs_more_than_it_is_worth_over_it() -> None:
+    """0.72 for the smallest picture and 0.1 for the embedding: by the price of a byte one or the other."""
+    image, encoder = smooth(160, 160), Encoder(PrivacySection())
+    chosen = effect(image, lane="ask")
+    small = encoder.sample(dataclasses.replace(chosen, byte_price=1.0))
+    assert small.codec == "none"
+    half = encoder.sample(dataclasses.replace(chosen, lane="adapt", byte_price=1.0))
+    assert half.codec == "jpeg"
+    more_bytes = len(encode(half)) - len(encode(small))
+    codecs = [
+        encoder.sample(dataclasses.replace(chosen, byte_price=share * 0.62 / more_bytes)).codec
+        for share in (0.5, 0.9, 1.1, 2.0)
+    ]
+    assert codecs == ["jpeg", "jpeg", "none", "none"]
 
 
 def test_arrays_leave_raw_as_float32() -> None:

@@ -131,8 +131,11 @@ class Selection:
     def _pay(self, lane: Lane, now: Instant) -> int | None:
         """Take the price of one sample from a lane's account: what it may cost, in bytes of payload."""
         left = int(self._budget.choosable_bytes(lane, now)) - OVERHEAD_BYTES
-        price = min(self.costs.price_bytes, left)
-        if price < self.costs.mean_bytes or not self._budget.take(lane, price, now):
+        price, least = min(self.costs.price_bytes, left), self.costs.mean_bytes
+        if lane == "ask":
+            # Where pictures are larger than all that it can save up, a question goes with an embedding alone.
+            least = min(least, int(self._budget.accounts.full_bytes(lane) / 2))
+        if price < least or not self._budget.take(lane, price, now):
             return None
         return price
 

@@ -123,7 +123,8 @@ class Uploads:
         row = PendingRow(event.sequence, event.kind, event.size_bytes, event.lane, event.waiting)
         lane = lane_of(event.lane)
         if event.kind == "sample":
-            self._selection.costs.learn(event.size_bytes)
+            # Of what pictures cost: an embedding in the place of one says that they are dear, not cheap.
+            self._selection.costs.learn(max(event.size_bytes, event.picture_bytes))
         if row.held:
             # Its picture is paid for when it is wanted, and sent.
             self.budget.refund(lane, event.price_bytes)

@@ -1,10 +1,15 @@
 """A chosen frame as a sample: redacted, and in the encoding that is worth the most for its bytes.
 
-Every sample is weighed for itself: fidelity - byte_price x size, over PNG, JPEG and the half-sized picture;
-an embedding alone goes in privacy mode "embedding" only. `byte_price` comes with the frame, from how scarce
-bytes are, and is 0 while they are plenty: then the lossless one goes. The fidelities were measured
-(`docs/adr/0012`). What is larger than was paid for is never taken. An audit sample is lossless as
-long as that can be paid, since the cloud takes statistics from none but lossless ones.
+Every sample is weighed for itself: fidelity - byte_price x size, over PNG, JPEG, the half-sized picture
+and, last, the embedding alone. `byte_price` comes with the frame, from how scarce bytes are, and is 0 while
+they are plenty: then the lossless one goes. The fidelities were measured (`docs/adr/0012`). What is larger
+than was paid for is never taken. An audit sample is lossless as long as that can be paid, since the cloud
+takes statistics from none but lossless ones.
+
+An embedding alone goes in privacy mode "embedding", and for a question or an audit sample whose picture is
+too dear in every encoding: that there is such a thing, near which class, and what the model said of a frame
+that was drawn, is worth knowing without a picture. It teaches nothing, so the adapt lane does without; and
+where pictures are changed before they leave, it would tell what the change was to hide.
 
 Small pictures are never JPEG: below 32 x 32 pixels a PNG is as small.
 """
@@ -32,6 +37,8 @@ ROW_BYTES = 64
 _LENGTH_BYTES = 3
 _PNG_CHANNELS = (1, 3)
 _JPEG_PIXELS = 32 * 32
+# Lanes whose samples say something without a picture.
+_KNOWN_WITHOUT = frozenset(("ask", "audit"))
 
 
 class Way(NamedTuple):
@@ -52,6 +59,13 @@ LOSSY = (
     Way("jpeg", 0.90, 70),
     Way("jpeg", 0.72, 85, halved=True),
 )
+
+
+class Encoded(NamedTuple):
+    """A sample; and where it has no picture, what one with a picture would have taken as a row, else 0."""
+
+    sample: Sample
+    picture_bytes: int
 
 
 class TooDear(Exception):
@@ -76,62 +90,78 @@ class Encoder:
         return self._redaction.stamp
 
     def sample(self, effect: StoreSample) -> Sample:
+        """The sample to store, as `encode` makes it."""
+        return self.encode(effect).sample
+
+    def encode(self, effect: StoreSample) -> Encoded:
         """The sample to store, no larger than `effect.price_bytes` as a row.
 
         Raises:
             TooDear: it cannot be made small enough.
             Withheld: it must not leave.
         """
-        descriptor = _half(effect.descriptor)
-        empty = _bare(effect, descriptor)
-        envelope_bytes = len(encode(empty)) + _LENGTH_BYTES + ROW_BYTES
+        bare = _bare(effect, _half(effect.descriptor))
+        bare_bytes = len(encode(bare)) + _LENGTH_BYTES + ROW_BYTES
         if not self._pictures:
-            if not descriptor:
+            if not bare.descriptor:
                 raise Withheld("a frame without an embedding, in privacy mode embedding")
-            return _affordable(empty, envelope_bytes, effect.price_bytes)
-        # A picture goes without its descriptor.
-        envelope_bytes = len(encode(_bare(effect, b""))) + _LENGTH_BYTES + ROW_BYTES
+            if bare_bytes > effect.price_bytes:
+                raise TooDear(bare_bytes)
+            return Encoded(bare, 0)
         image = self._redaction.apply(effect.image)
-        room = effect.price_bytes - envelope_bytes
-        best, data, shape = _best(image, effect.byte_price, room, envelope_bytes)
-        height, width, channels = shape
-        return msgspec.structs.replace(
-            empty,
-            codec=best.codec,
-            data=data,
-            sha256=sha256_hex(data),
+        # A picture goes without its descriptor.
+        picture = msgspec.structs.replace(bare, descriptor=b"")
+        envelope_bytes = len(encode(picture)) + _LENGTH_BYTES + ROW_BYTES
+        best, smallest_bytes = _best(image, effect.byte_price, effect.price_bytes, envelope_bytes)
+        alone = bare.descriptor and effect.lane in _KNOWN_WITHOUT and not self.stamp
+        if alone and bare_bytes <= effect.price_bytes:
+            worth = EMBEDDING.fidelity - effect.byte_price * bare_bytes
+            if best is None or worth > best.worth:
+                return Encoded(bare, smallest_bytes)
+        if best is None:
+            raise TooDear(smallest_bytes)
+        height, width, channels = best.shape
+        sample = msgspec.structs.replace(
+            picture,
+            codec=best.way.codec,
+            data=best.data,
+            sha256=sha256_hex(best.data),
             height=height,
             width=width,
             channels=channels,
             altered=image is not effect.image and not np.array_equal(image, effect.image),
-            descriptor=b"",
         )
+        return Encoded(sample, 0)
 
 
-def _affordable(sample: Sample, size_bytes: int, price_bytes: int) -> Sample:
-    if size_bytes > price_bytes:
-        raise TooDear(size_bytes)
-    return sample
+class _Picture(NamedTuple):
+    """A picture in one encoding, and fidelity - price of a sample with it."""
+
+    worth: float
+    way: Way
+    data: bytes
+    shape: tuple[int, int, int]
 
 
 def _best(
-    image: Image, byte_price: float, room: int, envelope_bytes: int
-) -> tuple[Way, bytes, tuple[int, int, int]]:
-    """The way with the largest fidelity - price among those that fit; with a price of 0 the lossless one."""
-    best: tuple[float, Way, bytes, tuple[int, int, int]] | None = None
-    smallest = -1
+    image: Image, byte_price: float, price_bytes: int, envelope_bytes: int
+) -> tuple[_Picture | None, int]:
+    """The picture with the largest fidelity - price among those that fit; with a price of 0 the lossless one.
+
+    And the size of the smallest sample with a picture, whether it fits or not.
+    """
+    best: _Picture | None = None
+    sizes: list[int] = []
     for way in _ways(image, lossy=byte_price > 0.0):
         data, shape = _encoded(image, way)
-        smallest = len(data) if smallest < 0 else min(smallest, len(data))
-        worth = way.fidelity - byte_price * (len(data) + envelope_bytes)
-        if len(data) <= room and (best is None or worth > best[0]):
-            best = (worth, way, data, shape)
+        sizes.append(len(data) + envelope_bytes)
+        worth = way.fidelity - byte_price * sizes[-1]
+        if sizes[-1] <= price_bytes and (best is None or worth > best.worth):
+            best = _Picture(worth, way, data, shape)
     if best is None and byte_price <= 0.0 and len(_ways(image, lossy=True)) > 1:
         # Nothing is scarce, but this one is too large for what was paid: the best that fits.
-        return _best(image, 1e-12, room, envelope_bytes)
-    if best is None:
-        raise TooDear(smallest + envelope_bytes)
-    return best[1:]
+        return _best(image, 1e-12, price_bytes, envelope_bytes)
+    return best, min(sizes)
 
 
 def _ways(image: Image, *, lossy: bool) -> tuple[Way, ...]:
