@@ -25,7 +25,7 @@ from tests.sim.conformance.small import FLEET, NAME, SmallDevice
 
 pytestmark = pytest.mark.integration
 BUNDLE = toy_bundle()
-PATIENCE = Patience(answer_s=5.0, resend_s=5.0, quiet_s=1.5, sample_s=0.5)
+PATIENCE = Patience(answer_s=5.0, resend_s=5.0, quiet_s=1.5, sample_s=2.0)
 
 
 @pytest.fixture(scope="module")
