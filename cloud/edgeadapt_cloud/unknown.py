@@ -52,7 +52,7 @@ def list_things(config_path: Path, everything: bool, as_json: bool) -> None:
     id       to `show` it by; those with an "s" are single pictures that nothing was told of before
     lane     ask: a device's question; audit: drawn at random, and strange
     nearest  the known class that devices take it for
-    picture  here; coming: a device was asked for it; embedding: the device sends no pictures; none
+    picture  here; coming: a device was asked for it; embedding: it came without a picture; none
 
     Things that one device saw once are left out without --all.
     """

@@ -51,7 +51,7 @@ class Unknown(msgspec.Struct, frozen=True):
         devices: that have seen it.
         first_s: when it was first told of, wall seconds.
         last_s: when last.
-        picture: "here"; "embedding": it came without one, as its device is told; "coming"; "none".
+        picture: "here"; "embedding": it came without one; "coming"; "none".
         lonely: a single frame of a single device.
         sightings: one by one, oldest first.
         blobs: SHA-256 (hex) of the pictures that are here.
