@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 
@@ -63,13 +64,26 @@ def write(summary: Summary, plan: OodPlan, seconds: float, out: Path) -> None:
     _plot(summary, out / f"{file_name(plan)}.png")
 
 
+class _Figures(NamedTuple):
+    """What a table of near and far frames holds: its title, and two fields of `Row`."""
+
+    title: str
+    near: str
+    far: str
+
+
+_AREAS = _Figures("AUROC x 100", "near", "far")
+_FALSE = _Figures("FPR at 95 % TPR, per cent", "fpr95_near", "fpr95_far")
+
+
 def show(summary: Summary, console: Console) -> None:
     """All tables, network by network, and the claims."""
     console.print(f"far unknown frames: {', '.join(summary.far_sets)}", highlight=False)
     for network in dict.fromkeys(line.network for line in summary.lines):
         console.print(_spectrum(summary, network))
         for severity in sorted({row.severity for row in summary.rows if row.network == network} - {0}):
-            console.print(_places(summary, network, severity))
+            console.print(_places(summary, network, severity, _AREAS))
+            console.print(_places(summary, network, severity, _FALSE))
         console.print(_rates(summary, network))
         console.print(_caught(summary, network))
     console.print(_windows(summary))
@@ -80,10 +94,13 @@ def show(summary: Summary, console: Console) -> None:
 
 
 def _table(title: str, first: str, headings: Sequence[str]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column(first, no_wrap=True)
+    """Figures are never cut off; what has to give way in 80 columns is the space between, then names."""
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", collapse_padding=True, pad_edge=False
+    )
+    table.add_column(first, overflow="fold")
     for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
@@ -100,9 +117,9 @@ def _scorers(summary: Summary, network: str) -> list[str]:
 def _spectrum(summary: Summary, network: str) -> Table:
     """Full-spectrum areas: scores as they are, then p-values by the patch's knots, and combinations."""
     table = _table(
-        f"{network}, full spectrum: AUROC x 100; p: by knots from the domain",
+        f"{network}, full spectrum: AUROC x 100; p: by knots from the domain; ± of the last",
         "scorer",
-        ("base", "own", "patched", "own p", "patched p", "near", "far", "FPR95"),
+        ("base", "own", "patched", "own p", "patch p", "±", "near", "far", "FPR95"),
     )
     found = {(line.name, line.state, line.values): line for line in summary.lines if line.network == network}
     for name in _scorers(summary, network):
@@ -112,25 +129,24 @@ def _spectrum(summary: Summary, network: str) -> Table:
     table.add_section()
     joined = [line for line in summary.combinations if line.network == network]
     for line in [line for line in joined if (line.state, line.values) == ("patched", "known")][:_SHOWN]:
-        table.add_row(line.name, *[""] * 4, _area(line), *_last(line))
+        table.add_row(line.name.replace("+", " + "), *[""] * 4, _area(line), *_last(line))
     return table
 
 
 def _area(line: Line | None) -> str:
-    return "" if line is None else f"{100 * line.auroc:.1f} ± {100 * line.spread:.1f}"
+    return "" if line is None else f"{100 * line.auroc:.1f}"
 
 
-def _last(line: Line | None) -> tuple[str, str, str]:
+def _last(line: Line | None) -> tuple[str, ...]:
     if line is None:
-        return "", "", ""
-    near, far, fpr95 = (f"{100 * value:.1f}" for value in (line.near, line.far, line.fpr95))
-    return near, far, fpr95
+        return ("",) * 4
+    return tuple(f"{100 * value:.1f}" for value in (line.spread, line.near, line.far, line.fpr95))
 
 
-def _places(summary: Summary, network: str, severity: int) -> Table:
-    """At home and, on the mean, under corruptions: area and FPR95, near and far."""
+def _places(summary: Summary, network: str, severity: int, figures: _Figures) -> Table:
+    """At home and, on the mean, under corruptions: near and far."""
     table = _table(
-        f"{network}: AUROC x 100 (FPR at 95 % TPR), near / far; severity {severity}: mean over corruptions",
+        f"{network}: {figures.title}, near / far; severity {severity}: mean over corruptions",
         "scorer",
         ("clean", f"severity {severity}, base", "own", "patched"),
     )
@@ -139,27 +155,26 @@ def _places(summary: Summary, network: str, severity: int) -> Table:
         mine = [row for row in rows if row.scorer == name]
         home = [row for row in mine if row.domain == CLEAN and row.state == "base"]
         away = ([r for r in mine if r.severity == severity and r.state == state] for state in STATES)
-        table.add_row(name, *(_near_far(group) for group in (home, *away)))
+        table.add_row(name, *(_near_far(group, figures) for group in (home, *away)))
     return table
 
 
-def _near_far(rows: Sequence[Row]) -> str:
+def _near_far(rows: Sequence[Row], figures: _Figures) -> str:
     if not rows:
         return ""
-    near, far, fpr_near, fpr_far = (
-        100 * float(np.mean([getattr(row, field) for row in rows]))
-        for field in ("near", "far", "fpr95_near", "fpr95_far")
+    near, far = (
+        100 * float(np.mean([getattr(row, field) for row in rows])) for field in (figures.near, figures.far)
     )
-    return f"{near:.1f} ({fpr_near:.0f}) / {far:.1f} ({fpr_far:.0f})"
+    return f"{near:.1f} / {far:.1f}"
 
 
 def _rates(summary: Summary, network: str) -> Table:
     """False positives at the nominal rate, by knots; and of clean frames that went to the wrong patch."""
-    headings = [f"{state[:5]}, {kind}" for state in ("own", "patched") for kind in KNOTS]
+    headings = [f"{state[:5]}\n{kind}" for state in ("own", "patched") for kind in KNOTS]
     table = _table(
         f"{network}: shifted known frames flagged at nominal {NOMINAL:.0%}, per cent, by origin of knots",
         "scorer",
-        (*headings, "misrouted"),
+        (*headings, "mis-\nrouted"),
     )
     shifted = shifted_rows(summary, network)
     for name in _scorers(summary, network):
@@ -178,7 +193,7 @@ def _rates(summary: Summary, network: str) -> Table:
 def _caught(summary: Summary, network: str) -> Table:
     """What each alpha catches after a patch, for the best scorers and the best combination."""
     table = _table(
-        f"{network}, patched: per cent flagged of known / near / far, by alpha; knots from the domain",
+        f"{network}, patched: per cent flagged of known/near/far, by alpha; knots from the domain",
         "scorer",
         [f"{alpha:g}" for alpha in ALPHAS],
     )
@@ -186,8 +201,8 @@ def _caught(summary: Summary, network: str) -> Table:
     joined = [line for line in summary.combinations if _is_patched(line, network, "known")]
     best = [lines[name] for name in _scorers(summary, network) if name in lines][:_SHOWN]
     for line in (*best, *joined[:1]):
-        cells = (" / ".join(f"{100 * share:.0f}" for share in shares) for shares in line.caught)
-        table.add_row(line.name, *cells)
+        cells = ("/".join(f"{100 * share:.0f}" for share in shares) for shares in line.caught)
+        table.add_row(line.name.replace("+", " + "), *cells)
     return table
 
 
@@ -204,9 +219,9 @@ def _windows(summary: Summary) -> Table:
         means[name] = float(np.mean([r.window for r in base if r.scorer == name and r.domain != CLEAN]))
     best = sorted(means, key=lambda name: -means[name])[:3]
     table = _table(
-        "windows of 64 known frames flagged at nominal 5 %, per cent; base model",
+        "windows of 64 known frames flagged at nominal 5 %, per cent; by mean scores; base model",
         "domain",
-        ("style", "style, single frames", *(f"mean {name}" for name in best)),
+        ("style", "style of a frame", *(name.replace("-", "-\n") for name in best)),
     )
     for found in summary.style:
         place = found.domain, found.severity
