@@ -72,7 +72,8 @@ class SampleLine(_Line, frozen=True, kw_only=True, tag="sample"):
     """What was stored of a frame under `sequence` (0: nothing, and `trouble` says why).
 
     `size_bytes` is the message, `cost_bytes` what it takes of the budget with what the link adds,
-    `hour_bytes` the budget of an hour.
+    `hour_bytes` the budget of an hour. Of one that is `held` the server is told first, in about `told_bytes`:
+    unless it wants the sample, those are all that it has cost.
     """
 
     frame: int
@@ -85,6 +86,7 @@ class SampleLine(_Line, frozen=True, kw_only=True, tag="sample"):
     hour_bytes: int = 0
     chance: float = 0.0
     held: bool = False
+    told_bytes: int = 0
     cluster: int = 0
     members: int = 0
     trouble: str = ""

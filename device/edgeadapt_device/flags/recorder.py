@@ -19,6 +19,7 @@ from edgeadapt_device.core import DeviceCore
 from edgeadapt_device.core import effects as fx
 from edgeadapt_device.core import events as ev
 from edgeadapt_device.core.flagging.decision import Decision
+from edgeadapt_device.core.uplink.asking import ITEM_BYTES
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES
 from edgeadapt_device.flags.journal import FlagJournal
 from edgeadapt_device.flags.lines import FateLine, FrameLine, RowFate, RowLine, SampleLine, ScoreLine
@@ -107,6 +108,7 @@ class Recorder:
             hour_bytes=self._hour_bytes,
             chance=store.chance,
             held=held,
+            told_bytes=ITEM_BYTES if held else 0,
             cluster=store.cluster,
             members=store.members if store.cluster else 0,
         )

@@ -125,21 +125,27 @@ def _sample(sample: SampleLine, became: list[RowLine]) -> list[str]:
         return [_row("sample", f"lane {sample.lane}: {sample.trouble}")]
     drawn = f", drawn with a chance of {sample.chance:.2%}" if sample.chance else ""
     kind = f", for kind {sample.cluster} of {sample.members} frames" if sample.cluster else ""
-    share = f", {sample.cost_bytes / sample.hour_bytes:.2%} of an hour's budget" if sample.hour_bytes else ""
     held = "held until the server wants it" if sample.held else "kept to be sent"
     out = [
         _row("sample", f"{sample.sequence} of outbox {sample.outbox[:8]}, lane {sample.lane}{drawn}{kind}"),
-        _row(
-            "cost",
-            f"{sample.size_bytes:,} bytes ({sample.codec or 'codec not known'}), "
-            f"{sample.cost_bytes:,} on the link{share}",
-        ),
+        _row("cost", _cost(sample, became)),
         _row(_clock(sample.time_s), held),
     ]
     out += [_row(_clock(row.time_s), f"{row.fate}{f': {row.why}' if row.why else ''}") for row in became]
     if not became or became[-1].fate == "wanted":
         out.append(_row("", "the server has not answered since"))
     return out
+
+
+def _cost(sample: SampleLine, became: list[RowLine]) -> str:
+    """What crossed the link for it: of a held sample that was not wanted, its descriptor alone."""
+    size = f"{sample.size_bytes:,} bytes ({sample.codec or 'codec not known'})"
+    wanted = any(row.fate in ("wanted", "acknowledged") for row in became)
+    if sample.held and not wanted:
+        told = f"about {sample.told_bytes:,} bytes" if sample.told_bytes else "a descriptor"
+        return f"{told}, to tell the server of it; its own {size} did not leave"
+    share = f", {sample.cost_bytes / sample.hour_bytes:.2%} of an hour's budget" if sample.hour_bytes else ""
+    return f"{size}, {sample.cost_bytes:,} on the link{share}"
 
 
 def _clock(time_s: float) -> str:

@@ -16,6 +16,7 @@ from edgeadapt_device.agent import Agent
 from edgeadapt_device.cli import group
 from edgeadapt_device.config import DeliverySection, FlaggingSection, PrivacySection
 from edgeadapt_device.core.events import Image
+from edgeadapt_device.core.uplink.asking import ITEM_BYTES
 from edgeadapt_device.flags.journal import FlagJournal, read_flags
 from edgeadapt_device.flags.lines import FateLine
 from edgeadapt_device.flags.story import stories, text
@@ -36,24 +37,31 @@ def strange(count: int, seed: int = 0) -> Image:
 def told(tiny: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state folder of a device that was at home, met a strange thing, asked, and was answered."""
     folder = tmp_path_factory.mktemp("told")
+    device = asked_about(tiny, folder, wanted=True)
+    assert [m for m in device.received if isinstance(m, Sample) and m.lane == "ask"], "nothing was asked"
+    return folder
+
+
+def asked_about(bundle: Bundle, folder: Path, *, wanted: bool) -> rig.Rig:
+    """A device that asked about something strange; the server wants all that it is told of, or nothing."""
     journal = FlagJournal(folder)
     settings = rig.config(
         flagging=FlaggingSection(audit_chance=0.2), delivery=DeliverySection(descriptor_pause_s=0.0)
     )
-    device = rig.Rig(tiny, settings, journal=journal)
+    device = rig.Rig(bundle, settings, journal=journal)
     device.play(rig.frames(300))
     mixed = rig.frames(240, seed=5)
     mixed[::12] = strange(20)
     device.play(mixed)
     device.play(rig.frames(200, seed=6))
     for message in [m for m in device.received if isinstance(m, Descriptors)]:
-        device.down("want", Want(outbox=message.outbox, wanted=tuple(item.sample for item in message.items)))
+        those = tuple(item.sample for item in message.items)
+        yes, no = (those, ()) if wanted else ((), those)
+        device.down("want", Want(outbox=message.outbox, wanted=yes, declined=no))
     device.wait(5.0)
     device.sync()
-    asked = [m for m in device.received if isinstance(m, Sample) and m.lane == "ask"]
-    assert asked, "nothing was asked: the story below would be empty"
     journal.close()
-    return folder
+    return device
 
 
 def explain(folder: Path, *arguments: str) -> Result:
@@ -84,6 +92,19 @@ def test_an_unknown_frame_is_explained_from_its_scores_to_its_cost(told: Path, t
     ):
         assert part in shown.stdout, part
     assert len(shown.stdout.splitlines()) < 25
+
+
+def test_what_the_server_declined_has_cost_its_descriptor_alone(tiny: Bundle, tmp_path: Path) -> None:
+    device = asked_about(tiny, tmp_path, wanted=False)
+    assert not any(isinstance(m, Sample) and m.lane == "ask" for m in device.received)
+    told = [item for m in device.received if isinstance(m, Descriptors) for item in m.items]
+    shown = explain(tmp_path, "--sample", str(told[0].sample)).stdout
+    assert "declined" in shown
+    assert f"cost              about {ITEM_BYTES} bytes, to tell the server of it; its own " in shown
+    assert f"{told[0].size_bytes:,} bytes (png) did not leave" in shown
+    assert shown.count("of an hour's budget") == shown.count("kept to be sent"), (
+        "what was drawn for the audit"
+    )
 
 
 def test_a_sample_leads_to_its_frame_and_an_audit_says_its_chance(told: Path) -> None:
