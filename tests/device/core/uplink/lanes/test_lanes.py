@@ -89,15 +89,12 @@ def test_facility_location_takes_what_stands_for_most_frames_first() -> None:
     assert items[policy.order(items, weights, 1)[0]].vector.argmax() == 2, "a weight counts as frames do"
 
 
-def test_of_as_many_frames_the_more_usual_ones_are_stood_for_first() -> None:
+def test_how_strange_a_frame_is_does_not_count() -> None:
+    """What is learnable is stood for as often as it came: the strange ones are what there is to learn."""
     strange, usual = [1.0, 0.0], [0.0, 1.0]
     items = [item(strange, p_value=0.01), item(strange, p_value=0.02), item(usual, p_value=0.4)]
     policy = FacilityLocation(CONFIG, CLASSES, rng())
-    assert policy.order(items, ones(items), 3) == [2, 0]
-    alike = [item(strange), item(strange), item(usual)]
-    assert policy.order(alike, ones(alike), 3) == [0, 2], (
-        "with equal p-values, or none, as often as they came"
-    )
+    assert policy.order(items, ones(items), 3) == [0, 2]
 
 
 def test_what_was_sent_is_not_sent_again_until_the_segment_ends() -> None:
