@@ -6,9 +6,9 @@ Wolsey and Fisher, 1978). Weights w_i make a window's frequent kinds of frames c
 came. Gains also fall by what the segment has sent already, so a stretch that repeats itself sends less
 and less: an item nearer than `min_novelty` to one that was sent is not chosen at all.
 
-All frames of a window count alike. To let the strange ones count for less keeps two or three in a hundred more
-of no known class out of the uploads, but costs what can be taught: 2 points of accuracy at 5 % of the stream
-(docs/uplink.md).
+All frames of a window count alike. To let the strange ones count for less keeps two or three in a hundred
+more of no known class out of the uploads, but costs what can be taught: 2 points of accuracy at 5 % of the
+stream (docs/uplink.md).
 """
 
 from __future__ import annotations
