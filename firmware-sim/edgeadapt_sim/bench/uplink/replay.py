@@ -151,7 +151,11 @@ def _configured(choice: Choice, whole_bytes: float, frames: int) -> DeviceConfig
 
 
 def _size(encoder: Encoder, store: StoreSample) -> int:
-    return len(encode(encoder.sample(store))) + ROW_BYTES
+    sample, picture_bytes = encoder.encode(store)
+    if picture_bytes:
+        # An embedding alone teaches nothing: to this study it is not there.
+        raise TooDear(picture_bytes)
+    return len(encode(sample)) + ROW_BYTES
 
 
 def _plain(frame: Candidate) -> StoreSample:
