@@ -59,13 +59,14 @@ class Sample(Message, frozen=True, kw_only=True, tag="sample"):
     """A frame worth a teacher's time.
 
     `data` is the frame in `codec`, `height` x `width` x `channels`, which may be smaller than the model's
-    input; "none": there is no frame, only its `descriptor` (privacy mode "embedding"). `sha256` is over
-    `data`. `lane`: "adapt" to learn from, "ask" what stays strange and a person should see, "audit" drawn at
-    random with the probability `chance` (0 in the other lanes). `descriptor` is the embedding [D] as
-    little-endian float16, or empty. `entropy` (nats), `predicted`, `verdict` and `p_value` (how usual such a
-    frame is among known ones, 0 to 1) are what the device's model said under `generation`; `cluster` is the
-    quarantine cluster it stands for, or 0; `captured_s` is the device's wall clock. `altered`: the frame was
-    changed before it left, for privacy, so that it is not what the model saw, whatever the codec.
+    input; "none": there is no frame, only its `descriptor`, because no picture may leave (privacy mode
+    "embedding"), or because it was too dear and the lane is "ask" or "audit". `sha256` is over `data`.
+    `lane`: "adapt" to learn from, "ask" what stays strange and a person should see, "audit" drawn at random
+    with the probability `chance` (0 in the other lanes). `descriptor` is the embedding [D] as little-endian
+    float16, or empty. `entropy` (nats), `predicted`, `verdict` and `p_value` (how usual such a frame is among
+    known ones, 0 to 1) are what the device's model said under `generation`; `cluster` is the quarantine
+    cluster it stands for, or 0; `captured_s` is the device's wall clock. `altered`: the frame was changed
+    before it left, for privacy, so that it is not what the model saw, whatever the codec.
     """
 
     outbox: str
