@@ -83,21 +83,47 @@ def test_only_the_newest_of_a_segment_stay_in_memory() -> None:
     [
         ("adapt", "informative", "adapt"),
         ("adapt", "shifted", "adapt"),
-        ("adapt", "unknown", None),
-        ("adapt", "unreliable", None),
+        ("adapt", "unknown", "asked"),
+        ("adapt", "unreliable", "asked"),
         ("audit", "familiar", "audit"),
         ("audit", "shifted", "audit"),
         ("audit", "unknown", "strange"),
         ("audit", "unreliable", "strange"),
-        ("ask", "unknown", None),
-        ("ask", "informative", None),
+        ("ask", "unknown", "asked"),
+        ("ask", "informative", "asked"),
     ],
 )
-def test_what_stays_strange_is_nothing_to_learn_from(
-    lane: Lane, verdict: Verdict, as_what: str | None
-) -> None:
+def test_what_stays_strange_is_nothing_to_learn_from(lane: Lane, verdict: Verdict, as_what: str) -> None:
     found = reference(sample(7, lane, verdict), 7)
-    assert (found.lane if found else None) == as_what
+    assert found is not None
+    assert found.lane == as_what
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["assigned before", "assigned after"])
+def test_a_picture_that_was_asked_about_is_not_learned_from_whoever_sent_it_before(late: bool) -> None:
+    """Before it had adapted, the device took such frames for shifted, and those are to learn from."""
+    pool = Pool(4)
+    if not late:
+        pool.assign(ONE, "a")
+    for row in (
+        sample(1, "adapt", "shifted", "thing"),
+        sample(2, "audit", "shifted", "drawn thing"),
+        sample(3, "adapt", "informative"),
+        sample(4, "ask", "unknown", "thing"),
+        sample(5, "ask", "unknown", "drawn thing"),
+        sample(6, "ask", "unknown", "first asked"),
+        sample(7, "adapt", "shifted", "first asked"),
+    ):
+        found = reference(row, row.arrival)
+        assert found is not None
+        pool.add(ONE, found)
+    pool.assign(ONE, "a")
+    jobs = [(ref.sha256, ref.lane) for ref in pool.newest("a", 9)]
+    assert jobs == [("drawn thing", "strange"), ("data 3", "adapt")]
+    assert pool.count("a") == 1
+    assert [draw.sha256 for draw in pool.draws("a", 9)] == ["drawn thing"]
+    pool.assign(ONE, "b")
+    assert (pool.count("a"), pool.count("b")) == (0, 1)
 
 
 def test_samples_without_a_picture_teach_nothing_and_draws_without_one_are_counted() -> None:

@@ -5,9 +5,10 @@ by the digest of its data. Only the newest `keep` references of a cohort stay in
 not fall when older ones are let go.
 
 What is strange to a model that has adapted is never learned from: nobody knows what a teacher's label says
-of it. Of the other lanes it has no place here. Of the audit lane it has, as "strange": without it, the rest
-would not be what devices see, and thresholds made of the rest would be too strict each time anew. It does
-not count as something to learn from.
+of it. Of the audit lane it goes to jobs as "strange": without it, the rest would not be what devices see, and
+thresholds made of the rest would be too strict each time anew. Of the other lanes no job gets it; it is kept
+as "asked", since a device may have sent the same picture before, when its model had not adapted and took the
+frame for shifted: that is not learned from any more. Neither counts as something to learn from.
 
 A sample without a picture teaches nothing, and statistics need one as well: of those only the draws of the
 audit lane are kept, for what their devices said.
@@ -34,12 +35,12 @@ MAX_WEIGHT_FRAMES = 4096
 # The digest of a sample that came without a picture.
 NO_PICTURE = sha256_hex(b"")
 
-JobLane = Literal["adapt", "audit", "strange"]
+JobLane = Literal["adapt", "audit", "strange", "asked"]
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRef:
-    """A stored sample: its place in the order of arrival, its blob, and its lane in a job.
+    """A stored sample: its place in the order of arrival, its blob, and its lane in a job ("asked": in none).
 
     `predicted`, `chance` and `generation` are what its device said of it, `altered` that it changed the
     frame for privacy. Without a picture (`NO_PICTURE`) it is a draw of the audit lane, and no more.
@@ -55,15 +56,15 @@ class SampleRef:
 
 
 def reference(row: SampleRow | StoredSample, arrival: int) -> SampleRef | None:
-    """A sample for jobs; None for one that no job may have, which a person is to look at."""
+    """A sample for jobs, or "asked": one to keep out of them. None for one that says nothing to jobs."""
     strange = row.verdict in ("unknown", "unreliable")
     lane: JobLane
     if row.lane == "audit":
         lane = "strange" if strange else "audit"
-    elif row.lane == "adapt" and not strange and row.sha256 != NO_PICTURE:
-        lane = "adapt"
-    else:
+    elif row.sha256 == NO_PICTURE:
         return None
+    else:
+        lane = "asked" if strange or row.lane == "ask" else "adapt"
     return SampleRef(arrival, row.sha256, lane, row.predicted, row.chance, row.generation, row.altered)
 
 
@@ -122,8 +123,8 @@ class Pool:
         return self._count.get(cohort, 0)
 
     def newest(self, cohort: str, limit: int) -> list[SampleRef]:
-        """Its newest samples, oldest first, at most `limit`."""
-        return sorted(self._newest.get(cohort, {}).values(), key=lambda ref: ref.arrival)[-limit:]
+        """Its newest samples for jobs, oldest first, at most `limit`."""
+        return [ref for ref in self._by_age(cohort) if ref.lane != "asked"][-limit:]
 
     def draws(self, cohort: str, limit: int) -> tuple[AuditDraw, ...]:
         """The newest of what the audit lane drew in its segments, oldest first; each draw is one."""
@@ -132,7 +133,7 @@ class Pool:
             for key, name in self._cohort_of.items()
             if name == cohort
             for ref in self._members.get(key, ())
-            if ref.lane != "adapt"
+            if ref.lane in ("audit", "strange")
         ]
         drawn.sort(key=lambda ref: ref.arrival)
         return tuple(
@@ -154,8 +155,10 @@ class Pool:
             newest[sample.sha256] = merged
             self._count[cohort] = self._count.get(cohort, 0) + _counts(merged) - _counts(held)
         if len(newest) > 2 * self._keep:
-            kept = self.newest(cohort, self._keep)
-            self._newest[cohort] = {ref.sha256: ref for ref in kept}
+            self._newest[cohort] = {ref.sha256: ref for ref in self._by_age(cohort)[-self._keep :]}
+
+    def _by_age(self, cohort: str) -> list[SampleRef]:
+        return sorted(self._newest.get(cohort, {}).values(), key=lambda ref: ref.arrival)
 
     def _leave(self, cohort: str, samples: Iterable[SampleRef]) -> None:
         """Take samples out, but for the data that another segment of the cohort holds too."""
@@ -180,12 +183,15 @@ def _merged(held: SampleRef | None, sample: SampleRef) -> SampleRef:
     """Two samples with the same data: it is as old as the first, and strange when either is."""
     if held is None:
         return sample
-    first, second = sorted((held, sample), key=lambda ref: ref.arrival)
-    return replace(first, lane="strange") if second.lane == "strange" else first
+    first = min(held, sample, key=lambda ref: ref.arrival)
+    lanes = {held.lane, sample.lane}
+    if "strange" in lanes or lanes == {"audit", "asked"}:
+        return replace(first, lane="strange")
+    return replace(first, lane="asked") if "asked" in lanes else first
 
 
 def _counts(sample: SampleRef | None) -> int:
-    return int(sample is not None and sample.lane != "strange")
+    return int(sample is not None and sample.lane in ("adapt", "audit"))
 
 
 def pooled(reports: Iterable[SignatureRow]) -> Statistics | None:
