@@ -146,6 +146,12 @@ def order_rollback(state_dir: Path, cohort: str, *, to_base: bool) -> None:
 # How much of a patch's digest its generation is called by.
 _NAME_CHARACTERS = 12
 
+# Things that were asked about and of which a sample is here, if only its embedding.
+_CAME = (
+    "SELECT thing FROM wants JOIN messages ON messages.device = wants.device AND messages.outbox ="
+    " wants.outbox AND messages.sequence = wants.sample JOIN samples USING (arrival) WHERE wants.lane = 'ask'"
+)
+
 
 class _Reader:
     def __init__(self, db: sqlite3.Connection) -> None:
@@ -175,23 +181,20 @@ class _Reader:
             patches=tuple(self._patch(row) for row in patches),
             samples=int(samples),
             samples_waiting=int(samples) - sum(placed.values()),
-            questions=self._questions(),
+            questions=self._count(f"SELECT count(DISTINCT thing) FROM ({_CAME})") + self._unannounced(),
             questions_coming=self._count(
                 "SELECT count(DISTINCT thing) FROM wants WHERE lane = 'ask' AND state = 'wanted' AND thing"
-                " NOT IN (SELECT thing FROM wants WHERE state = 'received')"
+                f" NOT IN ({_CAME})"
             ),
             quarantine={str(name).removeprefix("quarantined."): int(value) for name, value in counters},
         )
 
-    def _questions(self) -> int:
-        """Things, and samples that came without having been announced."""
-        things = "SELECT count(DISTINCT thing) FROM wants WHERE lane = 'ask' AND state = 'received'"
-        unannounced = (
+    def _unannounced(self) -> int:
+        return self._count(
             "SELECT count(*) FROM samples JOIN messages USING (arrival) LEFT JOIN wants"
             " ON wants.device = messages.device AND wants.outbox = messages.outbox"
             " AND wants.sample = messages.sequence WHERE samples.lane = 'ask' AND wants.thing IS NULL"
         )
-        return self._count(things) + self._count(unannounced)
 
     def _count(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0])

@@ -13,12 +13,14 @@ from rich.console import Console
 
 from edgeadapt.clock import Instant
 from edgeadapt.descriptor import SIZE
+from edgeadapt.digest import sha256_hex
 from edgeadapt.wire import Ack, DescriptorItem, Descriptors, Lane, Want, decode, encode
 from edgeadapt.wire.topics import up
 from edgeadapt_cloud.config import JobConfig, WantsConfig
 from edgeadapt_cloud.core.fleet.wants import MOST_SEEN, MOST_WAITING
 from edgeadapt_cloud.io.report import read_report
 from edgeadapt_cloud.io.store import DATABASE_NAME, SqliteStore
+from edgeadapt_cloud.io.unknown import read_unknown
 from edgeadapt_cloud.local import LocalCloud
 from edgeadapt_cloud.status import render
 from tests.cloud.fleet import BUNDLE, FLEET, FOG, NOISE, DeviceDouble, FixedAdapter, at, config, feed, local
@@ -215,6 +217,33 @@ def test_who_else_saw_a_thing_is_remembered_so_far_and_no_further(cloud: LocalCl
     for number in range(MOST_SEEN):
         announce(cloud, DeviceDouble(f"other-{number}", sequence=9), at(5), item(70, 1, lane="adapt"))
     assert sum(row.lane == "adapt" for row in cloud.store.snapshot().wants) <= 1 + MOST_WAITING
+
+
+def test_questions_without_a_picture_wait_for_a_person_too_and_fill_no_memory(tmp_path: Path) -> None:
+    """A fleet that sends embeddings alone: the picture stays wanted, and every question is told of."""
+    cloud = local(folder=tmp_path)
+    names = [f"cam-{number}" for number in range(MOST_SEEN + 8)]
+
+    def blind(name: str, now: Instant) -> None:
+        assert announce(cloud, DeviceDouble(name), now, item(60, 1)).wanted == {60}
+        nothing = {"codec": "none", "data": b"", "sha256": sha256_hex(b""), "descriptor": b"12"}
+        send(cloud, DeviceDouble(name), 60, now, **nothing)
+
+    for second, name in enumerate(names):
+        blind(name, at(second + 1))
+    for restarted in (False, True):
+        if restarted:
+            cloud.restart(at(100))
+        (thing,) = cloud.core.wants._things.values()
+        assert len(thing.claims) == len(cloud.core.wants._of) == MOST_SEEN
+        report = read_report(tmp_path)
+        assert (report.questions, report.questions_coming) == (1, 0)
+        (seen,) = read_unknown(tmp_path)
+        assert (seen.devices, seen.frames, seen.picture) == (len(names), 7 * len(names), "embedding")
+    assert announce(cloud, DeviceDouble("eye"), at(101), item(60, 1)).wanted == {60}
+    report = read_report(tmp_path)
+    assert (report.questions, report.questions_coming) == (1, 0), "the same thing, not one more"
+    cloud.close()
 
 
 @pytest.mark.parametrize(

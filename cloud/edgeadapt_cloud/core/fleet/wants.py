@@ -9,8 +9,8 @@ learn from within their cohort. Samples for the audit are always wanted: to choo
 
 Everything is kept in the store, so that the same question gets the same answer, also after a restart, and
 however often it is asked. Questions that are declined are kept too, `MOST_SEEN` of a thing: a person wants
-to know how many devices see it. Memory is bounded: beyond `kept` things, those not touched longest are
-forgotten.
+to know how many devices see it; of those that came without a picture the store keeps all, and memory as
+many. Memory is bounded: beyond `kept` things, those not touched longest are forgotten.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ class Wants:
             thing = self._things.get(row.thing) or self._shelve(
                 row.thing, row.shelf, unit(unpack(row.vector))
             )
-            self._claim(thing, row, now)
+            if row.state != "declined" or thing.count("declined") < MOST_SEEN:
+                self._claim(thing, row, now)
 
     def next_deadline(self) -> float | None:
         """Monotonic second at which the next wanted sample is overdue."""
@@ -207,8 +208,11 @@ class Wants:
         if thing is None or thing.claims[key].state in ("received", "declined"):
             return []
         self._deadlines.pop(key, None)
-        thing.claims[key] = replace(thing.claims[key], state="declined")
-        return [Save(thing.claims[key]), *self._want_substitute(thing, now)]
+        row = thing.claims[key] = replace(thing.claims[key], state="declined")
+        if thing.count("declined") > MOST_SEEN:
+            # It is in the store for people; nothing more will be asked about it.
+            del thing.claims[key], self._of[key]
+        return [Save(row), *self._want_substitute(thing, now)]
 
     def failed(self, origin: Origin, now: Instant) -> list[Effect]:
         """A sample came, and could not be taken in: its place is free."""
