@@ -52,17 +52,17 @@ def _cohorts(report: Report) -> Table:
 
 
 def _audit(report: Report) -> Table:
-    """How right the devices are; of a share, its 95 % interval."""
+    """How right the devices are; of a share, its 95 % interval, which allows for frames without a picture."""
     table = _table("Audit: frames drawn at random, in which the device says what the teacher says")
-    for name in ("cohort", "model", "right", "strange", "frames"):
+    for name in ("cohort", "model", "right", "strange", "frames", "no picture"):
         table.add_column(name, no_wrap=name == "cohort")
     for row in report.cohorts:
         if not row.audit:
-            table.add_row(row.cohort, "-", "no estimate yet", "-", "-")
+            table.add_row(row.cohort, "-", "no estimate yet", "-", "-", "-")
         for found in row.audit:
             model = f"serial {found.serial}" if found.serial else found.generation[:12]
-            drawn = str(found.strange.samples)
-            table.add_row(row.cohort, model, _share(found.right), _share(found.strange), drawn)
+            counts = str(found.strange.samples), str(found.blind)
+            table.add_row(row.cohort, model, _share(found.right), _share(found.strange), *counts)
     return table
 
 

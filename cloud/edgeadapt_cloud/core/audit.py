@@ -11,13 +11,20 @@ person's label, or agreement with the teacher.
 that had adapted, and how many of the others got the teacher's class. What is strange counts as neither right
 nor wrong, for the teacher's class of an unknown thing means nothing. Both speak for the frames from which the
 audit lane draws, and the second is as good as the teacher: it is agreement, not accuracy.
+
+A draw without a picture has no class of the teacher's, and pictures are not missing at random: busy frames
+are dear. So the interval of what is right has room for all that the teacher might have said of those
+(worst-case bounds; Manski, 1989): its lower end is that of a share in which they are all wrong, its upper end
+that of one in which they are all right. The estimate itself is of the draws with a picture.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from edgeadapt_cloud.core.fleet.pool import NO_PICTURE
 from edgeadapt_cloud.core.jobs.job import AuditDraw, AuditEstimate, AuditFigures
 
 # Two-sided 95 % of a normal distribution.
@@ -33,7 +40,8 @@ def audited(draws: Sequence[AuditDraw], classes: Mapping[str, int]) -> tuple[Aud
 
     Args:
         draws: in order of arrival.
-        classes: the teacher's, by the digest of the data; what has none counts in `strange` alone.
+        classes: the teacher's, by the digest of the data. What has none though it has a picture is older than
+            what the job looked at, or could not be read: it counts in `strange` alone.
     """
     by_generation: dict[str, list[AuditDraw]] = {}
     for draw in draws:
@@ -45,12 +53,26 @@ def audited(draws: Sequence[AuditDraw], classes: Mapping[str, int]) -> tuple[Aud
 
 
 def _figures(generation: str, drawn: Sequence[AuditDraw], classes: Mapping[str, int]) -> AuditFigures:
-    labelled = [draw for draw in drawn if not draw.strange and draw.sha256 in classes]
-    right = estimate(
-        [draw.predicted == classes[draw.sha256] for draw in labelled], [draw.chance for draw in labelled]
+    # Those without a picture count from where those with one do.
+    known = [draw for draw in drawn if draw.recent and not draw.strange]
+    labelled = [draw for draw in known if draw.sha256 in classes]
+    blind = [draw.chance for draw in known if draw.sha256 == NO_PICTURE]
+    right = _bounded(
+        [draw.predicted == classes[draw.sha256] for draw in labelled],
+        [draw.chance for draw in labelled],
+        blind,
     )
     strange = estimate([draw.strange for draw in drawn], [draw.chance for draw in drawn])
-    return AuditFigures(generation, right, strange)
+    return AuditFigures(generation, right, strange, sum(0.0 < chance <= 1.0 for chance in blind))
+
+
+def _bounded(right: list[bool], chances: list[float], blind: list[float]) -> AuditEstimate:
+    """The share that is right, with room in its interval for others that were drawn with chances `blind`."""
+    found = estimate(right, chances)
+    if not found.samples:
+        return found
+    low, high = (estimate(right + [said] * len(blind), chances + blind) for said in (False, True))
+    return replace(found, low=min(low.low, found.low), high=max(high.high, found.high))
 
 
 def estimate(right: Sequence[bool], chances: Sequence[float]) -> AuditEstimate:

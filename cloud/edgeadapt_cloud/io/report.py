@@ -28,7 +28,7 @@ class AuditReport(msgspec.Struct, frozen=True):
 
     `generation` is what scored the frames: the base, or a patch, of which `serial` is the number. `right`
     is the share of frames, of those that devices took for known, in which they said the teacher's class;
-    `strange` the share of all frames that stayed strange.
+    `blind` of these draws came without a picture. `strange` is the share of all frames that stayed strange.
     """
 
     job: int
@@ -36,6 +36,7 @@ class AuditReport(msgspec.Struct, frozen=True):
     serial: int
     right: AuditEstimate
     strange: AuditEstimate
+    blind: int = 0
 
 
 class CohortReport(msgspec.Struct, frozen=True):
@@ -275,7 +276,14 @@ def _audit(jobs: list[JobRow], patches: list[PatchRow]) -> tuple[AuditReport, ..
     if job is None:
         return ()
     return tuple(
-        AuditReport(job.job, found.generation, _serial(found.generation, patches), found.right, found.strange)
+        AuditReport(
+            job.job,
+            found.generation,
+            _serial(found.generation, patches),
+            found.right,
+            found.strange,
+            found.blind,
+        )
         for found in job.audit
     )
 

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from edgeadapt_cloud.core.audit import estimate
+from edgeadapt_cloud.core.audit import audited, estimate
+from edgeadapt_cloud.core.fleet.pool import NO_PICTURE
+from edgeadapt_cloud.core.jobs.job import AuditDraw
+from edgeadapt_cloud.io.report import AuditReport, CohortReport, Report
+from edgeadapt_cloud.status import render
 
 
 def test_chances_that_go_with_what_is_right_leave_no_bias_and_the_interval_covers() -> None:
@@ -50,3 +55,55 @@ def test_every_estimate_lies_in_its_interval(samples: list[tuple[bool, float]]) 
     assert 0.0 <= found.low <= found.value + 1e-9
     assert found.value - 1e-9 <= found.high <= 1.0
     assert 0.0 < found.effective <= len(samples) + 1e-6
+
+
+def test_draws_without_a_picture_make_the_interval_as_wide_as_they_may_be_wrong() -> None:
+    """Busy frames are often wrong, and their pictures too dear: those that come flatter the devices."""
+    rng, truth = np.random.default_rng(3), 0.75
+    covered = flattered = 0
+    for _ in range(60):
+        busy = rng.random(400) < 0.25
+        right = np.where(busy, rng.random(400) < 0.3, rng.random(400) < 0.9)
+        draws = [
+            AuditDraw(NO_PICTURE if dear else f"{number}", int(good), 0.1, "base", False)
+            for number, (dear, good) in enumerate(zip(busy, right, strict=True))
+        ]
+        (found,) = audited(draws, {f"{number}": 1 for number in range(400)})
+        assert found.blind == busy.sum()
+        assert found.right.samples == 400 - found.blind
+        assert found.right.low <= found.right.value <= found.right.high
+        covered += found.right.low <= truth <= found.right.high
+        assert found.right.high - found.right.low < found.blind / 400 + 0.1
+        flattered += estimate(right[~busy].tolist(), [0.1] * int((~busy).sum())).low > truth
+    assert (covered, flattered) == (60, 60)
+
+
+def test_draws_without_a_picture_count_from_where_those_with_one_do() -> None:
+    """What a job no longer looks at is left out whole: with its pictures, and without."""
+
+    def draw(data: str, *, strange: bool = False, chance: float = 0.5, recent: bool = True) -> AuditDraw:
+        return AuditDraw(data, 1, chance, "base", strange, recent)
+
+    old = [draw("old", recent=False), draw(NO_PICTURE, recent=False)]
+    new = [draw("a"), draw("b"), draw("lost"), draw(NO_PICTURE, strange=True), draw(NO_PICTURE, chance=0.0)]
+    classes = {"a": 1, "b": 2}
+    (found,) = audited([*old, *new], classes)
+    assert (found.blind, found.right.samples, found.strange.samples) == (0, 2, 6)
+    assert found.right == estimate([True, False], [0.5, 0.5])
+    (wider,) = audited([*old, draw(NO_PICTURE), *new], classes)
+    assert (wider.blind, wider.right.value, wider.right.samples) == (1, 0.5, 2)
+    assert wider.right.low == estimate([True, False, False], [0.5] * 3).low
+    assert wider.right.high == estimate([True, False, True], [0.5] * 3).high
+    (nothing,) = audited([draw(NO_PICTURE)], {})
+    assert (nothing.blind, nothing.right.samples) == (1, 0)
+
+    row = AuditReport(1, "base", 0, wider.right, wider.strange, wider.blind)
+    console = Console(record=True, width=80)
+    render(
+        Report(True, (CohortReport("c-31ef65bb-1", (), 9, 0, 0, 0, (row,)),), (), (), (), 9, 0, {}), console
+    )
+    shown = console.export_text()
+    assert "no picture" in shown
+    low, high = 100 * wider.right.low, 100 * wider.right.high
+    (line,) = [line for line in shown.splitlines() if f"50 % ({low:.0f} to {high:.0f})" in line]
+    assert line.split()[-2:] == ["7", "1"]

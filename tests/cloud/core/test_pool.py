@@ -177,6 +177,25 @@ def test_strange_draws_are_there_and_do_not_count() -> None:
     assert (pool.draws("a", 9), pool.draws("b", 9)) == ((), drawn)
 
 
+def test_a_draw_is_recent_while_a_job_looks_at_what_came_with_it() -> None:
+    """One without a picture must not count for longer than it would with one."""
+    pool = Pool(3)
+    pool.assign(ONE, "a")
+    came: tuple[tuple[int, Lane, str], ...] = (
+        (1, "audit", NO_PICTURE),
+        (2, "adapt", "x"),
+        (3, "audit", NO_PICTURE),
+    )
+    for arrival, lane, data in came:
+        found = reference(sample(arrival, lane, "familiar", data), arrival)
+        assert found is not None
+        pool.add(ONE, found)
+    assert [draw.recent for draw in pool.draws("a", 3)] == [True, True], "a job looks at all there is"
+    pool.add(ONE, ref(4))
+    pool.add(ONE, ref(5))
+    assert [draw.recent for draw in pool.draws("a", 3)] == [False, True]
+
+
 def test_statistics_of_a_device_weigh_no_more_than_their_average_remembers() -> None:
     found = pooled([report("one", 1, 0.0, MAX_WEIGHT_FRAMES), report("two", 1, 1.0, 1 << 40)])
     assert found is not None

@@ -127,7 +127,12 @@ class Pool:
         return [ref for ref in self._by_age(cohort) if ref.lane != "asked"][-limit:]
 
     def draws(self, cohort: str, limit: int) -> tuple[AuditDraw, ...]:
-        """The newest of what the audit lane drew in its segments, oldest first; each draw is one."""
+        """The newest of what the audit lane drew in its segments, oldest first; each draw is one.
+
+        Recent are those that are no older than its `limit` newest samples for jobs.
+        """
+        looked_at = self.newest(cohort, limit)
+        since = looked_at[0].arrival if len(looked_at) == limit else 0
         drawn = [
             ref
             for key, name in self._cohort_of.items()
@@ -137,7 +142,14 @@ class Pool:
         ]
         drawn.sort(key=lambda ref: ref.arrival)
         return tuple(
-            AuditDraw(ref.sha256, ref.predicted, ref.chance, ref.generation, ref.lane == "strange")
+            AuditDraw(
+                ref.sha256,
+                ref.predicted,
+                ref.chance,
+                ref.generation,
+                strange=ref.lane == "strange",
+                recent=ref.arrival >= since,
+            )
             for ref in drawn[-limit:]
         )
 

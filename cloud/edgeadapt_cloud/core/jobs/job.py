@@ -30,6 +30,7 @@ class AuditDraw:
         chance: with which it was drawn, in (0, 1]; 0 where the device does not tell.
         generation: what scored it: a patch's name, or the base.
         strange: to a model that had adapted, or beyond judgement.
+        recent: not older than what the job looks at.
     """
 
     sha256: str
@@ -37,6 +38,7 @@ class AuditDraw:
     chance: float
     generation: str
     strange: bool
+    recent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +148,16 @@ class AuditFigures:
 
     Attributes:
         generation: what scored the frames.
-        right: of the frames that devices took for known, the share in which they said the teacher's class.
+        right: of the frames that devices took for known, the share in which they said the teacher's class;
+            estimated from those with a picture, with an interval for all of them.
         strange: of all frames, the share that was strange to a model that had adapted, or beyond judgement.
+        blind: draws among the known ones that came without a picture.
     """
 
     generation: str
     right: AuditEstimate
     strange: AuditEstimate
+    blind: int = 0
 
 
 class AdapterPort(Protocol):
