@@ -161,6 +161,16 @@ class Budget:
         day = self._day_limit - self._day.used_bytes(self._clock_s)
         return int(min(self._tokens, hour, day))
 
+    @property
+    def spendable_bytes(self) -> int:
+        """The most that any lane could ever spend at once: a burst, or what an hour and a day let it."""
+        audit = self._audit_share if self._audit_share < 1.0 else 0.0
+        rooms = [
+            limit * (1.0 - audit) - min(limit * _REPORT_SHARE, _REPORT_BYTES)
+            for limit in (self._hour_limit, self._day_limit)
+        ]
+        return max(int(min(self._burst_bytes, *rooms)), 0)
+
     # Settings and state
 
     def assign(self, bytes_per_hour: int | None, bytes_per_day: int | None, now: Instant) -> None:

@@ -50,7 +50,7 @@ class Selection:
         self._adapt: AdaptLane[Candidate] = AdaptLane(config.flagging, classes, rng)
         self._ask = AskLane()
         self._audit = AuditLane(config.flagging.audit_chance, rng)
-        self.costs = Costs(frame_bytes, config.budget.burst_bytes)
+        self.costs = Costs(frame_bytes, lambda: budget.spendable_bytes)
         self._budget.accounts.set_dearest(self.costs.dearest_bytes + OVERHEAD_BYTES)
         self._segment_share = config.budget.segment_share
         self._budget.accounts.begin_segment(self._segment_share)
@@ -106,7 +106,7 @@ class Selection:
 
     def _chance(self, now: Instant) -> float:
         left = self._budget.choosable_bytes("audit", now)
-        full = self._budget.accounts.full_bytes("audit")
+        full = self._full_bytes("audit")
         return self._audit.chance(left, self.costs.dearest_bytes + OVERHEAD_BYTES, full)
 
     def _show(self, frame: Candidate, now: Instant) -> bool:
@@ -134,10 +134,14 @@ class Selection:
         price, least = min(self.costs.price_bytes, left), self.costs.mean_bytes
         if lane == "ask":
             # Where pictures are larger than all that it can save up, a question goes with an embedding alone.
-            least = min(least, int(self._budget.accounts.full_bytes(lane) / 2))
+            least = min(least, int(self._full_bytes(lane) / 2))
         if price < least or not self._budget.take(lane, price, now):
             return None
         return price
+
+    def _full_bytes(self, lane: Lane) -> float:
+        """What a lane can save up and then spend: an hour may let less of it."""
+        return min(self._budget.accounts.full_bytes(lane), float(self._budget.spendable_bytes))
 
 
 def _item(frame: Candidate) -> Item:

@@ -132,6 +132,64 @@ def test_large_frames_can_be_uploaded_with_the_default_budget(
     assert offer(large, Instant(3600.0, 0.0), early=early) is not None
 
 
+def question() -> Candidate:
+    """What stays strange, three times."""
+    return Candidate(
+        index=0,
+        image=np.zeros((4, 4, 1), np.uint8),
+        probabilities=FLAT,
+        predicted=0,
+        entropy=1.0,
+        embedding=np.ones(8, np.float32),
+        decision=Decision("unknown"),
+        segment=0,
+        generation="base",
+        captured_s=0.0,
+        at_home=False,
+        early=False,
+        cluster=1,
+        members=3,
+    )
+
+
+def test_a_question_is_paid_for_where_its_picture_is_larger_than_all_that_can_be_saved_up() -> None:
+    """The encoder then leaves the picture out; a lane that teaches has no use for such a frame."""
+    small = uploads(300_000, BudgetSection(burst_bytes=100_000, debt_bytes=0, segment_share=1.0))
+    small.not_stored(NotStored("sample", 250_000, 0, False, "adapt"), NOW)
+    assert small.ask([question()], NOW) == [], "the account has yet to be filled"
+    saved = Instant(3600.0, 0.0)
+    (asked,) = small.ask([question()], saved)
+    assert 50_000 <= asked.price_bytes <= 100_000
+    assert small.ask([question()], saved) == [], "the account is spent"
+    assert offer(small, saved, early=False) is None
+
+
+@pytest.mark.parametrize("assigned", [False, True])
+@pytest.mark.parametrize("limit", ["bytes_per_hour", "bytes_per_day"])
+def test_an_hour_that_is_smaller_than_a_raw_frame_does_not_silence_a_device(
+    limit: str, assigned: bool
+) -> None:
+    """Nobody knows what pictures cost before the first was encoded, and raw ones would never fit."""
+    configured = BudgetSection() if assigned else msgspec.structs.replace(BudgetSection(), **{limit: 200_000})
+    thin = uploads(480 * 640 * 3, configured)
+    if assigned:
+        thin.budget.assign(
+            200_000 if limit == "bytes_per_hour" else None,
+            200_000 if limit == "bytes_per_day" else None,
+            NOW,
+        )
+    assert thin.budget.spendable_bytes < 200_000
+    chosen = offer(thin, NOW, early=False)
+    assert chosen is not None
+    assert 80_000 < chosen.price_bytes < 200_000
+    thin.stored(Stored(1, "sample", 30_000, chosen.price_bytes, "adapt"), NOW)
+    thin.new_segment(NOW)
+    again = offer(thin, NOW, early=False)
+    assert again is not None
+    assert again.price_bytes < 50_000, "from now on the real size is known"
+    assert thin.ask([question()], NOW)
+
+
 def test_an_estimate_is_settled_once_the_real_size_is_known() -> None:
     small = uploads(1_000)
     chosen = offer(small, NOW, early=True)
