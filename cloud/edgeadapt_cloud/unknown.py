@@ -49,10 +49,11 @@ def list_things(config_path: Path, everything: bool, as_json: bool) -> None:
     """List what devices asked about: what most devices and frames show comes first.
 
     \b
-    id       to `show` it by; those with an "s" are single pictures that nothing was told of before
+    id       to `show` it by; with an "s": a single one, not announced before
     lane     ask: a device's question; audit: drawn at random, and strange
     nearest  the known class that devices take it for
-    picture  here; coming: a device was asked for it; embedding: it came without a picture; none
+    picture  here; coming: a device was asked for it; none;
+             embedding: it came without one
 
     Things that one device saw once are left out without --all.
     """
@@ -89,7 +90,11 @@ def list_things(config_path: Path, everything: bool, as_json: bool) -> None:
 )
 @_JSON
 def show(config_path: Path, thing_id: str, out: Path | None, as_json: bool) -> None:
-    """Show who saw the thing ID, when, and in how many frames.
+    """Show who saw the thing ID, when, in how many frames, and what became of each picture.
+
+    \b
+    fate     received; wanted: on its way; waiting: in case that does not come;
+             declined: another is here; embedding: it came without a picture
 
     --out writes the pictures that have come as unknown-ID-1.png and so on, in the size that the model sees.
     Exits with 1 when there is no such thing, or, with --out, no picture of it.

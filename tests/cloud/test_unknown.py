@@ -117,6 +117,12 @@ def test_without_the_bundle_classes_are_numbers(folder: Path) -> None:
     assert listed(folder)[0].nearest == "class 1"
 
 
+@pytest.mark.parametrize("command", ["list", "show"])
+def test_its_help_fits_a_terminal(command: str) -> None:
+    shown = CliRunner().invoke(group, ["unknown", command, "--help"], terminal_width=80)
+    assert max(map(len, shown.output.splitlines())) <= 80
+
+
 def test_nothing_asked(tmp_path: Path) -> None:
     local(folder=tmp_path).close()
     assert run(tmp_path, "list").stdout == "nothing was asked about\n"

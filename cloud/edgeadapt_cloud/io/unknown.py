@@ -20,6 +20,7 @@ from PIL import Image
 from edgeadapt.bundle.manifest import InputSpec
 from edgeadapt.errors import ConfigError, TransportError
 from edgeadapt.wire import Lane
+from edgeadapt_cloud.core.fleet.wants import WantKey
 from edgeadapt_cloud.core.rows import WantRow
 from edgeadapt_cloud.io.blobs import FolderBlobs
 from edgeadapt_cloud.io.images import decode_image
@@ -31,7 +32,10 @@ Picture = Literal["here", "embedding", "coming", "none"]
 
 
 class Sighting(msgspec.Struct, frozen=True):
-    """One device's sample: `frames` that it stands for (0: not told), `seen_s` wall seconds, its fate."""
+    """One device's sample: `frames` that it stands for (0: not told), `seen_s` wall seconds.
+
+    `state` is its picture's fate: as in `WantRow`, or "embedding", when it came without.
+    """
 
     device: str
     sample: int
@@ -128,18 +132,19 @@ def _things(db: sqlite3.Connection, bundle: str, classes: Sequence[str]) -> Iter
         row = decode_row(body, WantRow)
         things.setdefault(row.thing, []).append(row)
     for number, rows in things.items():
-        came = [stored[row.key] for row in rows if row.key in stored]
         rows.sort(key=lambda row: row.asked_s)
+        came = {row.key: stored[row.key] for row in rows if row.key in stored}
         yield _unknown(number, rows, came, classes if rows[0].bundle == bundle else ())
 
 
 def _unknown(
-    number: int, rows: list[WantRow], came: list[tuple[str, str]], classes: Sequence[str]
+    number: int, rows: list[WantRow], came: dict[WantKey, tuple[str, str]], classes: Sequence[str]
 ) -> Unknown:
+    blind = {key for key, (_, codec) in came.items() if codec == "none"}
     frames, devices = sum(row.members for row in rows), len({row.device for row in rows})
     picture: Picture = "coming" if any(row.state == "wanted" for row in rows) else "none"
     if came:
-        picture = "here" if any(codec != "none" for _, codec in came) else "embedding"
+        picture = "here" if came.keys() - blind else "embedding"
     votes = [row.predicted for row in rows for _ in range(min(row.members, 1000))] or [rows[0].predicted]
     return Unknown(
         id=str(number),
@@ -151,8 +156,11 @@ def _unknown(
         last_s=rows[-1].asked_s,
         picture=picture,
         lonely=devices == 1 and frames <= 1,
-        sightings=tuple(Sighting(r.device, r.sample, r.members, r.asked_s, r.state) for r in rows),
-        blobs=tuple(dict.fromkeys(digest for digest, codec in came if codec != "none")),
+        sightings=tuple(
+            Sighting(r.device, r.sample, r.members, r.asked_s, "embedding" if r.key in blind else r.state)
+            for r in rows
+        ),
+        blobs=tuple(dict.fromkeys(came[row.key][0] for row in rows if row.key in came.keys() - blind)),
     )
 
 
@@ -176,7 +184,7 @@ def _singles(db: sqlite3.Connection, classes: Sequence[str]) -> Iterable[Unknown
             last_s=when_s,
             picture="here" if pictured else "embedding",
             lonely=lane == "audit",  # a question stands for a cluster, of a size that was not told
-            sightings=(Sighting(device, sample, 0, when_s, "received"),),
+            sightings=(Sighting(device, sample, 0, when_s, "received" if pictured else "embedding"),),
             blobs=(digest,) if pictured else (),
         )
 

@@ -240,6 +240,7 @@ def test_questions_without_a_picture_wait_for_a_person_too_and_fill_no_memory(tm
         assert (report.questions, report.questions_coming) == (1, 0)
         (seen,) = read_unknown(tmp_path)
         assert (seen.devices, seen.frames, seen.picture) == (len(names), 7 * len(names), "embedding")
+        assert {one.state for one in seen.sightings} == {"embedding"}
     assert announce(cloud, DeviceDouble("eye"), at(101), item(60, 1)).wanted == {60}
     report = read_report(tmp_path)
     assert (report.questions, report.questions_coming) == (1, 0), "the same thing, not one more"
