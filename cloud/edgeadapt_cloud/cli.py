@@ -40,11 +40,11 @@ def group() -> None:
 
     \b
     To begin:
-      edgeadapt cloud keygen --out keys            make a signing key; devices pin its public half
-      edgeadapt cloud example-config > cloud.toml  then set [bundle] path and [signing] key
+      edgeadapt cloud keygen --out keys            devices pin its public half
+      edgeadapt cloud example-config > cloud.toml  then set bundle and signing key
       edgeadapt cloud serve --config cloud.toml    runs until Ctrl-C
-      edgeadapt cloud status --config cloud.toml   cohorts, jobs, patches, from another terminal
-      edgeadapt cloud unknown list                 what devices do not know, and ask about
+      edgeadapt cloud status --config cloud.toml   from another terminal
+      edgeadapt cloud unknown list                 what devices ask about
     """
 
 
