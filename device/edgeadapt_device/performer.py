@@ -139,7 +139,7 @@ class Performer:
         match effect:
             case fx.Predicted():
                 self._on_predicted(effect)
-            case fx.Flagged():
+            case fx.Flagged() | fx.LeftOut():
                 # For the recorder alone.
                 pass
             case fx.ScoreAgain(token, image):

@@ -9,7 +9,7 @@ import msgspec
 
 from edgeadapt_device.cli.common import CONFIG, read_config
 from edgeadapt_device.flags.journal import NAME, read_flags
-from edgeadapt_device.flags.story import Story, stories, text
+from edgeadapt_device.flags.story import Story, stories, text, unpaid
 
 NOTHING = 1
 
@@ -49,7 +49,8 @@ def explain(
     \b
     p says how usual such a frame is among known ones; below flagging.alpha it is strange.
     The journal keeps what was stored, and strange frames, at most one a second; the oldest
-    lines go first. The device may run or not.
+    lines go first. What the adapt lane held and could not pay for is counted by window.
+    The device may run or not.
 
     \b
       edgeadapt device explain --unknown --last 3    the last three unknown ones
@@ -59,14 +60,18 @@ def explain(
     Exits with 0 when something was found, with 1 when nothing was, and with 2 on a wrong configuration.
     """
     folder = state_dir if state_dir is not None else Path(read_config(config_path).device.state_dir)
-    known = stories(read_flags(folder))
+    lines = list(read_flags(folder))
+    known = stories(lines)
     found = [s for s in known if _asked_for(s, frame, sample, unknown=unknown)][-last:]
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
     elif found:
-        click.echo("\n\n".join(text(story) for story in found))
+        dear = "" if unknown or frame is not None or sample is not None else unpaid(lines)
+        click.echo("\n\n".join([*(text(story) for story in found), *([dear] if dear else [])]))
     if not found:
         click.echo(_nothing(folder, len(known), frame, sample), err=True)
+        if frame is not None and (dear := unpaid(lines, frame)):
+            click.echo(f"\n{dear}", err=True)
         raise SystemExit(NOTHING)
 
 

@@ -115,6 +115,20 @@ class Flagged:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A window of the adapt lane of which not all that it held could be paid for. Nothing is to be done.
+
+    Frames `first` to `last` were looked at, `held` of them kept to choose from, and `chosen` stored.
+    """
+
+    segment: int
+    first: int
+    last: int
+    held: int
+    chosen: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoreMessage:
     """Make the message durable in the outbox (which fills in outbox and sequence); answer Stored or
     NotStored."""
@@ -198,6 +212,7 @@ Effect = (
     | Predicted
     | ScoreAgain
     | Flagged
+    | LeftOut
     | StoreSample
     | StoreMessage
     | Publish

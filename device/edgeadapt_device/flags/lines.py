@@ -3,6 +3,8 @@
     frame    a frame that was flagged or is strange: its verdict, and all that it rests on
     fate     what the device made of such a frame later: scored again, quarantined, asked about
     sample   what was stored of it, and what that cost; or why nothing was
+    window   frames that the adapt lane held and could not pay for all: a line for each of its windows, or for
+             those of ten seconds
     row      what became of stored samples: wanted, declined, acknowledged, dropped
 
 A frame is known by its number in the source, a sample by its outbox and sequence.
@@ -101,7 +103,18 @@ class RowLine(_Line, frozen=True, kw_only=True, tag="row"):
     why: str = ""
 
 
-Line = FrameLine | FateLine | SampleLine | RowLine
+class WindowLine(_Line, frozen=True, kw_only=True, tag="window"):
+    """Frames `first` to `last` of a segment: the adapt lane `held` some, and could pay for `chosen`."""
+
+    segment: int
+    first: int
+    last: int
+    held: int
+    chosen: int
+    windows: int = 1
+
+
+Line = FrameLine | FateLine | SampleLine | RowLine | WindowLine
 _DECODER = msgspec.json.Decoder(Line)
 
 

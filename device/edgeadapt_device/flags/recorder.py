@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
+import msgspec
+
 from edgeadapt.bundle import Bundle
 from edgeadapt.clock import Instant
 from edgeadapt.errors import WireError
@@ -22,11 +24,21 @@ from edgeadapt_device.core.flagging.decision import Decision
 from edgeadapt_device.core.uplink.asking import ITEM_BYTES
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES
 from edgeadapt_device.flags.journal import FlagJournal
-from edgeadapt_device.flags.lines import FateLine, FrameLine, RowFate, RowLine, SampleLine, ScoreLine
+from edgeadapt_device.flags.lines import (
+    FateLine,
+    FrameLine,
+    RowFate,
+    RowLine,
+    SampleLine,
+    ScoreLine,
+    WindowLine,
+)
 from edgeadapt_device.io.outbox import Outbox
 
 # Frames that cost nothing: so many at once, and one a second after that.
 _BURST = 64.0
+# Windows that end within so many seconds share a line.
+_WINDOWS_S = 10.0
 # Frames whose line is known to be written.
 _REMEMBERED = 4096
 
@@ -44,6 +56,8 @@ class Recorder:
         self._stores: deque[fx.StoreSample] = deque()
         self._written: OrderedDict[int, None] = OrderedDict()
         self._left, self._left_s = _BURST, 0.0
+        # A line about windows that is not written yet, and since when.
+        self._window: tuple[WindowLine, float] | None = None
 
     def saw(self, event: ev.Event, effects: Sequence[fx.Effect], now: Instant) -> None:
         """An event went into the core, and these effects came out."""
@@ -64,6 +78,8 @@ class Recorder:
                     )
             elif isinstance(effect, fx.Flagged):
                 self._flagged(effect, now)
+            elif isinstance(effect, fx.LeftOut):
+                self._left_out(effect, now)
             elif isinstance(effect, fx.Forget):
                 self._rows(effect.sequences, *_forgotten(event, effects[number + 1 : number + 2]), now)
             elif isinstance(effect, fx.FreeHeld):
@@ -71,10 +87,16 @@ class Recorder:
 
     def tick(self, now: Instant) -> None:
         """Time goes by: what has waited for a second is written."""
+        if self._window is not None and now.mono_s - self._window[1] >= _WINDOWS_S:
+            self._journal.write(self._window[0], now.mono_s)
+            self._window = None
         self._journal.flush_if_due(now.mono_s)
 
     def close(self) -> None:
         """Write what waits."""
+        if self._window is not None:
+            self._journal.write(self._window[0], self._window[1])
+            self._window = None
         self._journal.close()
 
     def _take(self, event: ev.Event, now: Instant) -> None:
@@ -156,6 +178,24 @@ class Recorder:
         )
         self._journal.write(line, now.mono_s)
 
+    def _left_out(self, effect: fx.LeftOut, now: Instant) -> None:
+        """Windows of one frame, as some policies have, would fill the journal: those of a while share one."""
+        line = WindowLine(
+            time_s=now.wall_s,
+            segment=effect.segment,
+            first=effect.first,
+            last=effect.last,
+            held=effect.held,
+            chosen=effect.chosen,
+        )
+        open_line, since_s = self._window, now.mono_s
+        if open_line is not None:
+            if open_line[0].segment == line.segment and now.mono_s - open_line[1] < _WINDOWS_S:
+                line, since_s = _joined(open_line[0], line), open_line[1]
+            else:
+                self._journal.write(open_line[0], now.mono_s)
+        self._window = (line, since_s)
+
     def _may(self, now: Instant) -> bool:
         self._left = min(self._left + max(now.mono_s - self._left_s, 0.0), _BURST)
         self._left_s = now.mono_s
@@ -196,6 +236,17 @@ class Recorder:
             window=decision.window.text if decision.window is not None else "",
         )
         self._journal.write(line, now.mono_s)
+
+
+def _joined(early: WindowLine, late: WindowLine) -> WindowLine:
+    return msgspec.structs.replace(
+        early,
+        time_s=late.time_s,
+        last=late.last,
+        held=early.held + late.held,
+        chosen=early.chosen + late.chosen,
+        windows=early.windows + 1,
+    )
 
 
 def _forgotten(event: ev.Event, after: Sequence[fx.Effect]) -> tuple[RowFate, str]:

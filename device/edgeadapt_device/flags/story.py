@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from edgeadapt_device.flags.lines import FateLine, FrameLine, Line, RowLine, SampleLine, ScoreLine
+from edgeadapt_device.flags.lines import FateLine, FrameLine, Line, RowLine, SampleLine, ScoreLine, WindowLine
 
 _FATES: Mapping[str, str] = {
     "suspect": "kept to be scored again once the model has adapted",
@@ -24,6 +25,8 @@ _THRESHOLDS: Mapping[str, str] = {
     "patch": "the patch's",
     "domain": "the device's own, from {frames:,} frames of its domain",
 }
+# Where values begin, and how wide a line may be.
+_COLUMN, _WIDTH = 20, 80
 
 
 @dataclass(slots=True)
@@ -55,6 +58,8 @@ def stories(lines: Iterable[Line]) -> list[Story]:
                 if (line.outbox, sequence) in rows:
                     rows[line.outbox, sequence].append(line)
             continue
+        if isinstance(line, WindowLine):
+            continue
         story = found.get(line.frame)
         if story is None or (isinstance(line, FrameLine) and story.verdict is not None):
             # A source that begins anew uses its numbers again.
@@ -69,6 +74,33 @@ def stories(lines: Iterable[Line]) -> list[Story]:
             became = rows.setdefault((line.outbox, line.sequence), []) if line.sequence else []
             story.samples.append((line, became))
     return list(found.values())
+
+
+def unpaid(lines: Iterable[Line], frame: int | None = None) -> str:
+    """What the adapt lane could not pay for, in words; "" when nothing is known.
+
+    Args:
+        lines: of the journal.
+        frame: only of windows that looked at this one.
+    """
+    windows = [
+        line
+        for line in lines
+        if isinstance(line, WindowLine) and (frame is None or line.first <= frame <= line.last)
+    ]
+    if not windows:
+        return ""
+    last, held = windows[-1], sum(line.held for line in windows)
+    chosen, count = sum(line.chosen for line in windows), sum(line.windows for line in windows)
+    day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.time_s))
+    there = "there was one such window" if count == 1 else f"there were {count:,} such windows"
+    return "\n".join(
+        (
+            "not affordable: the adapt lane had no bytes for all frames that it held",
+            _row("until", f"{day}, segment {last.segment}, frames {last.first} to {last.last}"),
+            _row("frames", f"{held - chosen:,} of {held:,} were let go; {there}"),
+        )
+    )
 
 
 def text(story: Story) -> str:
@@ -153,4 +185,5 @@ def _clock(time_s: float) -> str:
 
 
 def _row(name: str, value: str) -> str:
-    return f"  {name:<18}{value}"
+    indent = " " * _COLUMN
+    return textwrap.fill(value, _WIDTH, initial_indent=f"  {name:<{_COLUMN - 2}}", subsequent_indent=indent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import msgspec
@@ -14,14 +15,16 @@ from edgeadapt.bundle import Bundle
 from edgeadapt.wire import Descriptors, Sample, Want
 from edgeadapt_device.agent import Agent
 from edgeadapt_device.cli import group
-from edgeadapt_device.config import DeliverySection, FlaggingSection, PrivacySection
+from edgeadapt_device.config import BudgetSection, DeliverySection, FlaggingSection, PrivacySection
 from edgeadapt_device.core.events import Image
 from edgeadapt_device.core.uplink.asking import ITEM_BYTES
 from edgeadapt_device.flags.journal import FlagJournal, read_flags
-from edgeadapt_device.flags.lines import FateLine
+from edgeadapt_device.flags.lines import FateLine, FrameLine, WindowLine
 from edgeadapt_device.flags.story import stories, text
 from edgeadapt_device.io.outbox.read import read_rows
 from tests.device import rig
+
+DAY = time.strftime("%Y-%m-%d", time.localtime(rig.START_S))
 
 
 def strange(count: int, seed: int = 0) -> Image:
@@ -90,21 +93,86 @@ def test_an_unknown_frame_is_explained_from_its_scores_to_its_cost(told: Path, t
         "wanted",
         "acknowledged",
     ):
-        assert part in shown.stdout, part
-    assert len(shown.stdout.splitlines()) < 25
+        assert unwrapped(part) in unwrapped(shown.stdout), part
+    assert len(shown.stdout.splitlines()) < 30
 
 
 def test_what_the_server_declined_has_cost_its_descriptor_alone(tiny: Bundle, tmp_path: Path) -> None:
     device = asked_about(tiny, tmp_path, wanted=False)
     assert not any(isinstance(m, Sample) and m.lane == "ask" for m in device.received)
     told = [item for m in device.received if isinstance(m, Descriptors) for item in m.items]
-    shown = explain(tmp_path, "--sample", str(told[0].sample)).stdout
+    shown = unwrapped(explain(tmp_path, "--sample", str(told[0].sample)).stdout)
     assert "declined" in shown
-    assert f"cost              about {ITEM_BYTES} bytes, to tell the server of it; its own " in shown
+    assert f"cost about {ITEM_BYTES} bytes, to tell the server of it; its own " in shown
     assert f"{told[0].size_bytes:,} bytes (png) did not leave" in shown
     assert shown.count("of an hour's budget") == shown.count("kept to be sent"), (
         "what was drawn for the audit"
     )
+
+
+def unwrapped(text: str) -> str:
+    """What is said, wherever lines end."""
+    return " ".join(text.split())
+
+
+def test_no_line_is_wider_than_a_terminal(told: Path) -> None:
+    shown = explain(told, "--last", "5000").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("policy", ["facility-location", "entropy-band"])
+def test_what_the_adapt_lane_could_not_pay_for_is_told_by_window(
+    tiny: Bundle, tmp_path: Path, policy: str
+) -> None:
+    """A policy that chooses frame by frame has a window for each, and they share lines."""
+    journal = FlagJournal(tmp_path)
+    flagging = FlaggingSection(policy=policy, window_frames=50, min_drift=0.0, audit_chance=0.0, clusters=0)
+    budget = BudgetSection(bytes_per_hour=40_000, burst_bytes=20_000, debt_bytes=0)
+    device = rig.Rig(tiny, rig.config(flagging=flagging, budget=budget), journal=journal)
+    device.play(rig.frames(600))
+    journal.close()
+    windows = [line for line in read_flags(tmp_path) if isinstance(line, WindowLine)]
+    seconds = device.now.mono_s
+    assert 3 <= len(windows) <= seconds / 10.0
+    assert sum(line.windows for line in windows) >= (11 if policy == "facility-location" else 100) - 1
+    assert all(line.chosen < line.held <= line.last - line.first + 1 for line in windows)
+    left_out = sum(line.held - line.chosen for line in windows)
+    shown = unwrapped(explain(tmp_path, "--last", "1").stdout)
+    assert f"not affordable: the adapt lane had no bytes for all frames that it held until {DAY}" in shown
+    assert f"{left_out:,} of {sum(line.held for line in windows):,} were let go" in shown
+    assert "not affordable" not in explain(tmp_path, "--unknown", "--last", "1").stdout
+    told_of = {line.frame for line in read_flags(tmp_path) if isinstance(line, FrameLine)}
+    frame = next(n for n in range(windows[1].first, windows[1].last) if n not in told_of)
+    one = explain(tmp_path, "--frame", str(frame))
+    assert one.exit_code == 1
+    assert f"frames {windows[1].first} to {windows[1].last}" in one.stderr
+
+
+def test_a_lane_that_could_pay_for_all_that_it_held_has_left_nothing_out(
+    tiny: Bundle, tmp_path: Path
+) -> None:
+    journal = FlagJournal(tmp_path)
+    flagging = FlaggingSection(window_frames=50, min_drift=0.0, audit_chance=0.0, clusters=0)
+    device = rig.Rig(tiny, rig.config(flagging=flagging), journal=journal)
+    device.play(rig.frames(300))
+    journal.close()
+    assert [m for m in device.received if isinstance(m, Sample) and m.lane == "adapt"]
+    assert not [line for line in read_flags(tmp_path) if isinstance(line, WindowLine)]
+
+
+def test_a_window_that_ends_with_the_device_is_told_of_too(tiny: Bundle, tmp_path: Path) -> None:
+    with Agent(
+        tiny,
+        device={"state_dir": str(tmp_path), "name": "porch"},
+        mqtt={"enabled": True, "host": "127.0.0.1", "port": 9},
+        flagging={"min_drift": 0.0, "window_frames": 4096, "window_s": 3600.0, "audit_chance": 0.0},
+        budget={"bytes_per_hour": 20_000, "burst_bytes": 8_000, "debt_bytes": 0},
+    ) as agent:
+        agent.infer(rig.frames(40))
+    (window,) = [line for line in read_flags(tmp_path) if isinstance(line, WindowLine)]
+    assert (window.first, window.last) == (0, 39)
+    stored = [row for row in read_rows(tmp_path / "outbox.sqlite", 0.0) if row.lane == "adapt"]
+    assert window.chosen == len(stored) < window.held
 
 
 def test_a_sample_leads_to_its_frame_and_an_audit_says_its_chance(told: Path) -> None:
@@ -161,7 +229,7 @@ def test_a_suspect_that_was_the_domain_is_told_so(tiny: Bundle, tmp_path: Path) 
     journal.close()
     flagging = device.device.core.flagging
 
-    found = [text(story) for story in stories(read_flags(tmp_path))]
+    found = [unwrapped(text(story)) for story in stories(read_flags(tmp_path))]
     assert flagging.covariate > 0
     assert any("SHIFTED" in story and "so it was the domain" in story for story in found)
 

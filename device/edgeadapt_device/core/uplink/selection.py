@@ -17,7 +17,7 @@ import numpy as np
 from edgeadapt.clock import Instant
 from edgeadapt.wire import Lane
 from edgeadapt_device.config import DeviceConfig
-from edgeadapt_device.core.effects import StoreSample
+from edgeadapt_device.core.effects import LeftOut, StoreSample
 from edgeadapt_device.core.uplink.budget import OVERHEAD_BYTES, Budget
 from edgeadapt_device.core.uplink.candidate import Candidate
 from edgeadapt_device.core.uplink.costs import Costs
@@ -55,6 +55,9 @@ class Selection:
         self._segment_share = config.budget.segment_share
         self._budget.accounts.begin_segment(self._segment_share)
         self.flagged = 0
+        # Segment, first and last frame of the window.
+        self._window: tuple[int, int, int] | None = None
+        self._left_out: list[LeftOut] = []
 
     def offer(self, frame: Candidate, now: Instant) -> tuple[list[StoreSample], bool]:
         """What is to be stored now, of this frame and of earlier ones; and whether this one is kept."""
@@ -77,15 +80,24 @@ class Selection:
         cost = self.costs.mean_bytes + OVERHEAD_BYTES
         count = max(int(self._budget.choosable_bytes("adapt", now) // cost), 0)
         scarcity = 1.0 - min(count / held, 1.0) if held else 0.0
-        stores = []
+        stores: list[StoreSample] = []
         for item, frame in self._adapt.close(count):
             price = self._pay("adapt", now)
             if price is None:
+                count = len(stores)
                 break
             self._adapt.sent(item)
             stores.append(_store(frame, "adapt", price, byte_price=scarcity / cost))
         self.flagged += len(stores)
+        if self._window is not None and len(stores) == count < held:
+            self._left_out.append(LeftOut(*self._window, held, count))
+        self._window = None
         return stores
+
+    def left_out(self) -> list[LeftOut]:
+        """Take what is to be told of windows that could not be paid for in full."""
+        told, self._left_out = self._left_out, []
+        return told
 
     def new_segment(self, now: Instant) -> list[StoreSample]:
         """Everything in a new domain is new; what is held of the old one is paid for now, or let go."""
@@ -110,6 +122,8 @@ class Selection:
         return self._audit.chance(left, self.costs.dearest_bytes + OVERHEAD_BYTES, full)
 
     def _show(self, frame: Candidate, now: Instant) -> bool:
+        first = frame.index if self._window is None else self._window[1]
+        self._window = (frame.segment, first, frame.index)
         return self._adapt.show(_item(frame), frame.image.nbytes, lambda: _copy(frame), now.mono_s)
 
     def ask(self, questions: Sequence[Candidate], now: Instant) -> list[StoreSample]:

@@ -90,11 +90,14 @@ class Uploads:
     def new_segment(self, now: Instant) -> None:
         """Everything in a new domain is new; what was held of the old one goes out with what comes next."""
         self._chosen += self._selection.new_segment(now)
+        self._chosen += self._selection.left_out()
 
     def flush(self) -> list[Effect]:
         """The end: what is held is chosen from now, or never."""
         chosen, self._chosen = self._chosen, []
-        return [*chosen, *self._selection.close(self._offered)] if self._offered is not None else chosen
+        if self._offered is None:
+            return chosen
+        return [*chosen, *self._selection.close(self._offered), *self._selection.left_out()]
 
     def count(self, effects: Iterable[Effect], now: Instant) -> None:
         """Count what goes out beside the outbox; a metric is paid for where it is made."""
@@ -112,7 +115,7 @@ class Uploads:
         """
         chosen, self._chosen, self._offered = self._chosen, [], now
         stores, kept = self._selection.offer(frame, now)
-        return [*chosen, *stores], kept
+        return [*chosen, *stores, *self._selection.left_out()], kept
 
     def ask(self, questions: Sequence[Candidate], now: Instant) -> list[StoreSample]:
         """Those of the questions that are to be made durable: there are bytes for them."""
