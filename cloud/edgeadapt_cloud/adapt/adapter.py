@@ -175,9 +175,10 @@ class Adapter:
     def _label(self, request: JobRequest, images: ImageArray, lanes: list[str]) -> _Pool:
         STRATEGIES.get(request.strategy)  # an unknown one is an error before anything is computed
         self._check(request, images, lanes)
-        pixels, exact = as_tensor(images), _exact(request, len(lanes))
+        pixels = as_tensor(images)
         strange = torch.tensor([lane == "strange" for lane in lanes], dtype=torch.bool)
         uniform = torch.tensor([lane == "audit" for lane in lanes], dtype=torch.bool) | strange
+        exact = _exact(request, strange)
         classes = len(self._bundle.manifest.classes)
         labels = torch.zeros((0, classes))
         if len(pixels):
@@ -261,19 +262,20 @@ class Adapter:
         return _figures(self._student.settled_probabilities(self._holdout), self._holdout_labels)
 
 
-def _exact(request: JobRequest, count: int) -> Tensor:
-    """Mask bool [N] of the samples that statistics may rest on.
+def _exact(request: JobRequest, strange: Tensor) -> Tensor:
+    """Mask bool [N] of the samples that statistics may rest on; the teacher's do on none that is strange.
 
     Where devices change every picture for privacy there are no others, and those that are not compressed
     with loss besides stand in; the devices' own moments are carried over by differences, so what is changed
     alike in all of them cancels (`statistics`).
     """
+    count = len(strange)
     lossless = torch.tensor([number not in request.lossy for number in range(count)], dtype=torch.bool)
     if request.lossy and int(lossless.sum()) < 2:
         raise ConfigError("statistics need samples without loss, and all of these were compressed with it")
     unchanged = torch.tensor([number not in request.altered for number in range(count)], dtype=torch.bool)
     exact = lossless & unchanged
-    return exact if int(exact.sum()) >= FEW_EXACT else lossless
+    return exact if int((exact & ~strange).sum()) >= FEW_EXACT else lossless
 
 
 def _weights(predictions: Tensor, pool: _Pool) -> Tensor:

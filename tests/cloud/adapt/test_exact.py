@@ -45,6 +45,12 @@ def test_where_everything_was_changed_it_has_to_do(
     assert _labels(make_adapter, bundle, seen, dark, few).equal(
         _labels(make_adapter, bundle, seen, dark, range(0))
     )
+    # Frames that a teacher does not settle on anyway are no reason to go without the others.
+    adapter, lanes = make_adapter(tiny_module()), ["strange"] * 40 + ["adapt"] * 200
+    request = replace(request_for(bundle, seen), altered=frozenset(range(40, 240)))
+    adapter.run(request, dark, lanes)
+    unsettled = make_adapter(tiny_module())._teacher.probabilities(as_tensor(seen))
+    assert not adapter._teacher.probabilities(as_tensor(seen)).equal(unsettled)
     request = replace(request_for(bundle, seen), lossy=frozenset(range(len(seen))))
     with pytest.raises(ConfigError, match="compressed"):
         make_adapter().run(request, dark, lanes_for(dark))
