@@ -24,6 +24,11 @@ import click
     type=click.FloatRange(min=0.0, min_open=True),
     help="Begin nothing after so long; streams that not every policy has met by then are left out.",
 )
+@click.option(
+    "--resume",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An uplink.json of the same study that was cut short, or had fewer seeds: measures what it lacks.",
+)
 @click.option("--quick", is_flag=True, help="One domain, a short stream, two budgets: under half a minute.")
 @click.option(
     "--out",
@@ -40,6 +45,7 @@ def uplink(
     draws: int | None,
     workers: int | None,
     minutes: float | None,
+    resume: Path | None,
     quick: bool,
     out: Path,
 ) -> None:
@@ -51,13 +57,13 @@ def uplink(
     entropy band of CEMA, the largest entropy, k-centre, and ours. Prints accuracy by budget and by domain,
     what was sent, how ours differs from each other policy with the interval of the difference, and whether
     ours is at or above every other policy at 2 and 5 %. The full study takes 45 to 60 minutes on 2 cores;
-    streams come seed by seed, so with --minutes the first seeds are whole.
+    streams come seed by seed, so with --minutes the first seeds are whole, and --resume does the rest later.
     """
     from rich.console import Console
 
-    from edgeadapt_sim.bench.uplink.output import show, write
+    from edgeadapt_sim.bench.uplink.output import read, show, write
     from edgeadapt_sim.bench.uplink.plan import QUICK, UplinkPlan, changed
-    from edgeadapt_sim.bench.uplink.study import pieces, run_study
+    from edgeadapt_sim.bench.uplink.study import measured, pieces, run_study
     from edgeadapt_sim.cli.progress import watched
 
     plan = changed(
@@ -72,8 +78,11 @@ def uplink(
     console = Console()
     began = time.monotonic()
     limit_s = None if minutes is None else 60.0 * minutes
-    study = watched(console, len(pieces(plan)), lambda on_done: run_study(plan, on_done, limit_s))
-    write(study, plan, time.monotonic() - began, out)
+    earlier = read(resume, plan) if resume else None
+    done = measured(earlier.study) if earlier else {}
+    left = len([piece for piece in pieces(plan) if piece not in done])
+    study = watched(console, left, lambda on_done: run_study(plan, on_done, limit_s, done))
+    write(study, plan, time.monotonic() - began, out, earlier)
     show(study, console)
     files = " and ".join(str(out / f"uplink.{kind}") for kind in ("json", "png"))
     console.print(f"wrote {files}", soft_wrap=True, highlight=False)

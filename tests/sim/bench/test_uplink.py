@@ -17,7 +17,7 @@ from edgeadapt.errors import ConfigError
 from edgeadapt_models.compile import compile_pretrained
 from edgeadapt_sim.bench.uplink import streams
 from edgeadapt_sim.bench.uplink.figures import claims, curves, gaps
-from edgeadapt_sim.bench.uplink.output import show, write
+from edgeadapt_sim.bench.uplink.output import read, show, write
 from edgeadapt_sim.bench.uplink.plan import OURS, QUICK, Domain, UplinkPlan
 from edgeadapt_sim.bench.uplink.policies import POLICIES
 from edgeadapt_sim.bench.uplink.recording import Recording, record
@@ -28,6 +28,7 @@ from edgeadapt_sim.bench.uplink.study import (
     Reference,
     Study,
     collected,
+    measured,
     pieces,
     possible,
     run_piece,
@@ -237,6 +238,30 @@ def test_a_study_out_of_time_begins_no_more() -> None:
     assert 1 <= len(done) <= 4
     assert study.points == ()
     assert study.skipped == (f"{DOMAIN}, seed 0 was left out: time ran out",)
+
+
+def test_a_study_goes_on_from_what_an_earlier_run_left(tmp_path: Path) -> None:
+    """Every piece of the plan is in the file, so nothing is measured, and nothing reported as done."""
+    plan = replace(PLAN, policies=("uniform", "ours"))
+    write(Study(POINTS[:2], REFERENCES[:1], ("seed 1 was left out",)), plan, 10.0, tmp_path)
+    earlier = read(tmp_path / "uplink.json", replace(plan, seeds=2))
+    done: list[str] = []
+    study = run_study(plan, done.append, earlier=measured(earlier.study))
+    assert study == Study(POINTS[:2], REFERENCES[:1], ())
+    assert done == []
+    write(study, plan, 5.0, tmp_path / "more", earlier)
+    again = json.loads((tmp_path / "more" / "uplink.json").read_text())
+    assert again["seconds"] == 15.0
+    assert again["earlier"] == [earlier.date]
+
+
+def test_only_the_same_study_can_be_gone_on_with(tmp_path: Path) -> None:
+    write(Study(POINTS, REFERENCES, ()), PLAN, 1.0, tmp_path)
+    with pytest.raises(ConfigError, match="frames was 800, not 900"):
+        read(tmp_path / "uplink.json", replace(PLAN, frames=900))
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(ConfigError, match="not a result of this study"):
+        read(tmp_path / "other.json", PLAN)
 
 
 def test_what_is_left(tmp_path: Path) -> None:

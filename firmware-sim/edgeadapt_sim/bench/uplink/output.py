@@ -21,6 +21,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from edgeadapt.errors import ConfigError
 from edgeadapt_sim import provenance
 from edgeadapt_sim.bench.uplink.figures import CONFIDENCE, Claim, Curve, Gap, claims, curves, gaps
 from edgeadapt_sim.bench.uplink.plan import UplinkPlan
@@ -29,6 +30,8 @@ from edgeadapt_sim.report.style import GRID, INK, bytes_text, words
 
 _COLOURS = ("#8a8f98", "#e08214", "#6a3d9a", "#b3261e", "#0067a5", "#117a43")
 _PACKAGES = ("torch", "onnxruntime", "numpy", "scipy")
+# What may differ between runs of one study: how many streams each domain gets, and how many processes.
+_FREE = ("seeds", "workers")
 # Measures whose differences are shown; all of them are in the file.
 _MEASURED = {
     "candidate": "ours less another policy, points of accuracy under the candidate patch, paired",
@@ -37,7 +40,10 @@ _MEASURED = {
 
 
 class Document(msgspec.Struct, frozen=True):
-    """`uplink.json`: the study with what is needed to repeat it. Accuracies and shares are 0..1."""
+    """`uplink.json`: the study with what is needed to repeat it. Accuracies and shares are 0..1.
+
+    `earlier` are the dates of runs that this one went on from; `seconds` is the time of all of them.
+    """
 
     date: str
     versions: dict[str, str]
@@ -48,21 +54,41 @@ class Document(msgspec.Struct, frozen=True):
     gaps: tuple[Gap, ...]
     claims: tuple[Claim, ...]
     study: Study
+    earlier: tuple[str, ...] = ()
 
 
-def write(study: Study, plan: UplinkPlan, seconds: float, out: Path) -> None:
-    """Write both files into `out`, made if absent."""
+def read(path: Path, plan: UplinkPlan) -> Document:
+    """What an earlier run left, to go on from.
+
+    Raises:
+        ConfigError: it cannot be read, or measured something else or with other versions.
+    """
+    try:
+        document = msgspec.json.decode(path.read_bytes(), type=Document)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigError(f"{path}: not a result of this study: {error}") from error
+    wanted = msgspec.json.decode(msgspec.json.encode(plan))
+    found = {**document.arguments, **document.versions}
+    for name, value in {**wanted, **provenance.versions(_PACKAGES)}.items():
+        if name not in _FREE and found.get(name) != value:
+            raise ConfigError(f"{path}: {name} was {found.get(name)}, not {value}: measure all of it anew")
+    return document
+
+
+def write(study: Study, plan: UplinkPlan, seconds: float, out: Path, earlier: Document | None = None) -> None:
+    """Write both files into `out`, made if absent; `earlier` is what this run went on from."""
     out.mkdir(parents=True, exist_ok=True)
     document = Document(
         date=provenance.now(),
         versions=provenance.versions(_PACKAGES),
         machine=provenance.machine(),
         arguments=msgspec.to_builtins(plan),
-        seconds=seconds,
+        seconds=seconds + (earlier.seconds if earlier else 0.0),
         curves=curves(study.points),
         gaps=gaps(study.points),
         claims=claims(study.points, study.references),
         study=study,
+        earlier=(*earlier.earlier, earlier.date) if earlier else (),
     )
     (out / "uplink.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
     _plot(study, out / "uplink.png")

@@ -120,7 +120,11 @@ def possible(plan: UplinkPlan) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
 
 
-def pieces(plan: UplinkPlan) -> list[tuple[str, int, str]]:
+Piece = tuple[str, int, str]
+Results = Mapping[Piece, tuple[Point, ...] | Reference]
+
+
+def pieces(plan: UplinkPlan) -> list[Piece]:
     """(domain, seed, policy) triples; those that share a recording follow each other."""
     return [
         (domain, seed, policy)
@@ -130,13 +134,31 @@ def pieces(plan: UplinkPlan) -> list[tuple[str, int, str]]:
     ]
 
 
-def run_study(plan: UplinkPlan, on_done: Callable[[str], None], limit_s: float | None = None) -> Study:
+def measured(earlier: Study) -> Results:
+    """The pieces of a study, as `run_study` takes those that it need not measure again."""
+    found: dict[Piece, tuple[Point, ...] | Reference] = {
+        (reference.domain, reference.seed, REFERENCE): reference for reference in earlier.references
+    }
+    for point in earlier.points:
+        before = found.get((point.domain, point.seed, point.policy), ())
+        assert not isinstance(before, Reference)
+        found[point.domain, point.seed, point.policy] = (*before, point)
+    return found
+
+
+def run_study(
+    plan: UplinkPlan,
+    on_done: Callable[[str], None],
+    limit_s: float | None = None,
+    earlier: Results | None = None,
+) -> Study:
     """Run everything; `on_done` is told, in words, of every piece that is finished.
 
     Args:
         plan: what to measure.
         on_done: called in this process.
         limit_s: begin no piece after so long; streams that not every policy has met by then are left out.
+        earlier: pieces of an earlier run of the same plan, taken as they are.
 
     Raises:
         ConfigError: weights, data set or policy are not there.
@@ -144,13 +166,17 @@ def run_study(plan: UplinkPlan, on_done: Callable[[str], None], limit_s: float |
     for name in plan.policies:
         policies.POLICIES.get(name)
     ends_s = None if limit_s is None else time.monotonic() + limit_s
-    found: dict[tuple[str, int, str], tuple[Point, ...] | Reference] = {}
+    found = dict(earlier or {})
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="edgeadapt-bench-") as scratch:
         folder = Path(scratch) / "bundle"
         compile_pretrained(plan.student, folder)
         with ProcessPoolExecutor(plan.workers, mp_context=context, initializer=_one_thread) as pool:
-            futures = {pool.submit(run_piece, plan, folder, *piece): piece for piece in pieces(plan)}
+            futures = {
+                pool.submit(run_piece, plan, folder, *piece): piece
+                for piece in pieces(plan)
+                if piece not in found
+            }
             try:
                 for future in as_completed(futures):
                     if future.cancelled():
@@ -172,7 +198,7 @@ def _cancel(futures: Iterable[Future[tuple[Point, ...] | Reference]]) -> None:
         future.cancel()
 
 
-def collected(plan: UplinkPlan, found: Mapping[tuple[str, int, str], tuple[Point, ...] | Reference]) -> Study:
+def collected(plan: UplinkPlan, found: Results) -> Study:
     """The study of those streams whose every piece was found: policies are compared on the same ones."""
     planned = pieces(plan)
     left_out = {piece[:2] for piece in planned if piece not in found}
