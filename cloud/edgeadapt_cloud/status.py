@@ -55,7 +55,7 @@ def _audit(report: Report) -> Table:
     """How right the devices are; of a share, its 95 % interval, which allows for frames without a picture."""
     table = _table("Audit: frames drawn at random, in which the device says what the teacher says")
     for name in ("cohort", "model", "right", "strange", "frames", "no picture"):
-        table.add_column(name, no_wrap=name == "cohort")
+        table.add_column(name, no_wrap=name not in ("frames", "no picture"))
     for row in report.cohorts:
         if not row.audit:
             table.add_row(row.cohort, "-", "no estimate yet", "-", "-", "-")

