@@ -5,7 +5,7 @@
     sample   what was stored of it, and what that cost; or why nothing was
     window   frames that the adapt lane held and could not pay for all: a line for each of its windows, or for
              those of ten seconds
-    row      what became of stored samples: wanted, declined, acknowledged, dropped
+    row      what became of stored samples: wanted, sent unasked, declined, acknowledged, dropped
 
 A frame is known by its number in the source, a sample by its outbox and sequence.
 """
@@ -21,7 +21,7 @@ from edgeadapt.wire import Verdict
 from edgeadapt_device.core.flagging.decision import Thresholds
 
 Fate = Literal["suspect", "watched", "counted", "normal", "quarantined", "asked", "dear", "barred"]
-RowFate = Literal["wanted", "declined", "acknowledged", "dropped"]
+RowFate = Literal["wanted", "unasked", "declined", "acknowledged", "dropped"]
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):

@@ -83,7 +83,7 @@ class Recorder:
             elif isinstance(effect, fx.Forget):
                 self._rows(effect.sequences, *_forgotten(event, effects[number + 1 : number + 2]), now)
             elif isinstance(effect, fx.FreeHeld):
-                self._rows(effect.sequences, "wanted", "", now)
+                self._rows(effect.sequences, *_freed(event), now)
 
     def tick(self, now: Instant) -> None:
         """Time goes by: what has waited for a second is written."""
@@ -107,8 +107,9 @@ class Recorder:
                 )
             case ev.NotStored("sample") if self._stores:
                 store = self._stores.popleft()
-                why = "larger than the server takes" if event.too_large else "not stored: see the log"
-                line = SampleLine(time_s=now.wall_s, frame=store.frame, lane=store.lane, trouble=why)
+                line = SampleLine(
+                    time_s=now.wall_s, frame=store.frame, lane=store.lane, trouble=_trouble(event)
+                )
                 self._journal.write(line, now.mono_s)
             case ev.Dropped(sequences, reason):
                 self._rows(sequences, "dropped", reason or "the outbox was full", now)
@@ -247,6 +248,25 @@ def _joined(early: WindowLine, late: WindowLine) -> WindowLine:
         chosen=early.chosen + late.chosen,
         windows=early.windows + 1,
     )
+
+
+def _trouble(event: ev.NotStored) -> str:
+    """Why a chosen frame was not stored."""
+    if event.too_large:
+        return "larger than the server takes"
+    if not event.size_bytes:
+        return "kept here by a privacy switch: see the log"
+    if event.size_bytes > event.price_bytes:
+        size, price = event.size_bytes, event.price_bytes
+        return f"not affordable: {size:,} bytes in the smallest encoding, and {price:,} were paid for it"
+    return "not stored: see the log"
+
+
+def _freed(event: ev.Event) -> tuple[RowFate, str]:
+    """Why held rows are to be sent: the server said so, or it never said anything."""
+    if isinstance(event, ev.Received) and event.topic.endswith("/want"):
+        return "wanted", ""
+    return "unasked", "the server never said whether it wants it"
 
 
 def _forgotten(event: ev.Event, after: Sequence[fx.Effect]) -> tuple[RowFate, str]:

@@ -20,11 +20,15 @@ _FATES: Mapping[str, str] = {
     "barred": "no question: uploads are off here, or privacy keeps such frames",
 }
 
+_ROWS: Mapping[str, str] = {"unasked": "to be sent unasked"}
+
 _THRESHOLDS: Mapping[str, str] = {
     "bundle": "the bundle's, of the source's domain",
     "patch": "the patch's",
     "domain": "the device's own, from {frames:,} frames of its domain",
 }
+# A held sample that is sent.
+_GOES = ("wanted", "unasked")
 # Where values begin, and how wide a line may be.
 _COLUMN, _WIDTH = 20, 80
 
@@ -163,21 +167,27 @@ def _sample(sample: SampleLine, became: list[RowLine]) -> list[str]:
         _row("cost", _cost(sample, became)),
         _row(_clock(sample.time_s), held),
     ]
-    out += [_row(_clock(row.time_s), f"{row.fate}{f': {row.why}' if row.why else ''}") for row in became]
-    if not became or became[-1].fate == "wanted":
+    out += [
+        _row(_clock(row.time_s), f"{_ROWS.get(row.fate, row.fate)}{f': {row.why}' if row.why else ''}")
+        for row in became
+    ]
+    if not became or became[-1].fate in _GOES:
         out.append(_row("", "the server has not answered since"))
     return out
 
 
 def _cost(sample: SampleLine, became: list[RowLine]) -> str:
     """What crossed the link for it: of a held sample that was not wanted, its descriptor alone."""
-    size = f"{sample.size_bytes:,} bytes ({sample.codec or 'codec not known'})"
-    wanted = any(row.fate in ("wanted", "acknowledged") for row in became)
-    if sample.held and not wanted:
+    codec = "its embedding alone, no picture" if sample.codec == "none" else sample.codec
+    size = f"{sample.size_bytes:,} bytes ({codec or 'codec not known'})"
+    fates = {row.fate for row in became}
+    if sample.held and not fates & {*_GOES, "acknowledged"}:
         told = f"about {sample.told_bytes:,} bytes" if sample.told_bytes else "a descriptor"
         return f"{told}, to tell the server of it; its own {size} did not leave"
     share = f", {sample.cost_bytes / sample.hour_bytes:.2%} of an hour's budget" if sample.hour_bytes else ""
-    return f"{size}, {sample.cost_bytes:,} on the link{share}"
+    # What was not acknowledged may have been sent never, or more than once.
+    each = "" if "acknowledged" in fates else " each time that it is sent"
+    return f"{size}, {sample.cost_bytes:,} on the link{share}{each}"
 
 
 def _clock(time_s: float) -> str:
