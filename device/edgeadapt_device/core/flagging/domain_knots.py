@@ -132,7 +132,7 @@ def _moved(base: FloatArray, middle: npt.NDArray[np.float64]) -> FloatArray:
     found = middle[0] + scale * (wide - median)
     # Levels that too few calibration frames could not reach stay out of reach.
     found[base <= STRANGEST] = STRANGEST
-    return np.asarray(np.maximum(found, STRANGEST), dtype=np.float32)
+    return np.asarray(np.clip(found, STRANGEST, -STRANGEST), dtype=np.float32)
 
 
 def _strange(record: FloatArray, rows: tuple[FloatArray, ...], alpha: float) -> float:

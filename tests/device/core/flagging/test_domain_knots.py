@@ -137,3 +137,15 @@ def test_a_score_that_is_no_number_is_the_strangest() -> None:
         found.observe(tuple(row))
 
     assert all(np.isfinite(row).all() for row in arrays(found))
+
+
+def test_so_many_strangest_scores_that_the_middle_has_no_scale_overflow_nothing() -> None:
+    """As of a network whose embeddings are finite, and too large for a scorer; warnings are errors here."""
+    scores = shifted(skewed(np.random.default_rng(3), FIRST_FRAMES))
+    scores[::3] = STRANGEST
+    found = watching()
+    for row in scores:
+        found.observe(tuple(row.tolist()))
+    for mine, bundles in zip(arrays(found), base(), strict=True):
+        assert np.isfinite(mine).all()
+        assert (mine <= bundles).all()
