@@ -112,10 +112,8 @@ def show(study: Study, console: Console) -> None:
 
 def _accuracies(found: Sequence[Curve], references: Sequence[Reference]) -> Table:
     shares = list(dict.fromkeys(curve.share for curve in found))
-    table = _table("accuracy under the candidate patch, %, mean ± spread over seeds, by budget")
-    table.add_column("policy")
-    for share in shares:
-        table.add_column(_percent(share), justify="right")
+    title = "accuracy under the candidate patch, %, mean ± spread over seeds, by budget"
+    table = _table(title, ("policy",), [_percent(share) for share in shares])
     by_key = {(curve.policy, curve.share): curve for curve in found}
     for policy in dict.fromkeys(curve.policy for curve in found):
         cells = (by_key[policy, share] for share in shares)
@@ -128,28 +126,29 @@ def _accuracies(found: Sequence[Curve], references: Sequence[Reference]) -> Tabl
 
 def _differences(found: Sequence[Gap], title: str) -> Table:
     """Mean and interval, by policy and budget; what leaves 0 out is marked."""
-    shares = list(dict.fromkeys(gap.share for gap in found))
-    table = _table(f"{title}: mean ({100 * CONFIDENCE:g} % interval), * where it leaves 0 out")
-    table.add_column("against")
-    for share in shares:
-        table.add_column(_percent(share), justify="right")
+    policies = list(dict.fromkeys(gap.policy for gap in found))
+    title = f"{title}: mean and {100 * CONFIDENCE:g} % interval, * where it leaves 0 out"
+    table = _table(title, ("budget",), [f"against {name}".replace(" ", "\n") for name in policies])
     by_key = {(gap.policy, gap.share): gap for gap in found}
-    for policy in dict.fromkeys(gap.policy for gap in found):
-        table.add_row(policy, *(_difference(by_key.get((policy, share))) for share in shares))
+    for share in dict.fromkeys(gap.share for gap in found):
+        table.add_row(_percent(share), *(_difference(by_key.get((name, share))) for name in policies))
     return table
 
 
 def _difference(gap: Gap | None) -> str:
-    return "" if gap is None else f"{gap}{'*' if gap.certain else ' '}"
+    if gap is None:
+        return ""
+    mean, _, interval = str(gap).partition(" ")
+    return f"{mean}{'*' if gap.certain else ' '}\n{interval.strip('()')} "
 
 
 def _domains(points: Sequence[Point], references: Sequence[Reference]) -> Table:
     policies = list(dict.fromkeys(point.policy for point in points))
-    table = _table("the same by domain; own: own statistics alone")
-    for heading in ("domain", "budget"):
-        table.add_column(heading)
-    for heading in ("own", *policies):
-        table.add_column(heading, justify="right")
+    table = _table(
+        "accuracy by domain; own: own statistics alone",
+        ("domain", "budget"),
+        ("own", *(name.replace("-", "-\n") for name in policies)),
+    )
     for domain, share in dict.fromkeys((point.domain, point.share) for point in points):
         own = [row.own for row in references if row.domain == domain]
         cells = [[p.candidate for p in points if _key(p) == (domain, share, name)] for name in policies]
@@ -160,34 +159,24 @@ def _domains(points: Sequence[Point], references: Sequence[Reference]) -> Table:
 
 def _contents(found: Sequence[Curve]) -> Table:
     table = _table(
-        "what was sent; unknown: share of no known class, in streams that have such, of all and of what is "
-        "learned from"
+        "what was sent; audit: share of the bytes; unknown: share of no known class, in streams that have "
+        "such; passed: how often the gate said yes",
+        ("policy", "budget"),
+        ("sent", "uploads", "audit", "unknown", "re-est.", "let out", "passed"),
     )
-    for heading in ("policy", "budget"):
-        table.add_column(heading)
-    for heading in ("sent", "uploads", "lanes", "unknown", "learned", "classes", "re-est.", "let out", "yes"):
-        table.add_column(heading, justify="right")
     for curve in found:
         table.add_row(
             curve.policy,
             _percent(curve.share),
             bytes_text(curve.sent_bytes),
             f"{curve.uploads:.0f}",
-            _lane_shares(curve),
+            f"{100 * curve.lanes.get('audit', 0.0) / max(sum(curve.lanes.values()), 1.0):.0f} %",
             f"{100 * curve.unknown:.1f}",
-            f"{100 * curve.unknown_taught:.1f}",
-            f"{curve.classes:.1f}",
             f"{100 * curve.reestimated:.1f}",
             f"{100 * curve.let_out:.1f}",
             f"{100 * curve.published:.0f} %",
         )
     return table
-
-
-def _lane_shares(curve: Curve) -> str:
-    """Shares of the bytes in per cent, such as "audit 6 adapt 94"."""
-    whole = max(sum(curve.lanes.values()), 1.0)
-    return " ".join(f"{name} {100 * size / whole:.0f}" for name, size in curve.lanes.items())
 
 
 def _lines(references: Sequence[Reference]) -> dict[str, float]:
@@ -203,8 +192,15 @@ def _lines(references: Sequence[Reference]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items() if values}
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+def _table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
+    """Figures are never cut off; in 80 columns the space between them gives way, then names."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.collapse_padding, table.pad_edge = True, False
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for figure in figures:
+        table.add_column(figure, justify="right", no_wrap=True)
+    return table
 
 
 def _percent(share: float) -> str:
