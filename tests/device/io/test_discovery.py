@@ -11,13 +11,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import zeroconf
 
 from edgeadapt.errors import ConfigError, TransportError
+from edgeadapt.wire.discovery import service_type
 from edgeadapt_device.config import DeviceSection, HttpSection, MqttSection, OutputSection, SourceSection
 from edgeadapt_device.core.events import Connected, Disconnected, Received
 from edgeadapt_device.daemon import Daemon
 from edgeadapt_device.io.link import found as found_module
-from edgeadapt_device.io.link.discovery import Announced, Search, search
+from edgeadapt_device.io.link.discovery import Announced, Search, _Seen, search
 from edgeadapt_device.io.link.found import FoundLink
 from edgeadapt_device.io.link.mqtt import LinkEvent, MqttLink
 from edgeadapt_device.status import read_status
@@ -234,6 +236,15 @@ def test_closing_does_not_wait_for_a_search() -> None:
     side = Side(PLAIN, Search((), ()))
     side.link.close()
     assert not side.link.is_alive()
+
+
+def test_a_round_that_ends_while_it_resolves_raises_nothing_in_the_browsers_thread() -> None:
+    browsing = zeroconf.Zeroconf(interfaces=[LOOPBACK])
+    browsing.close()
+    kind = service_type(secure=False)
+    seen = _Seen("default")
+    seen.on_change(browsing, kind, f"broker.{kind}", zeroconf.ServiceStateChange.Added)
+    assert seen.result() == Search((), ())
 
 
 def test_a_file_that_cannot_be_used_is_said_before_anything_is_looked_for(tmp_path: Path) -> None:

@@ -96,8 +96,13 @@ class _Seen:
         self._found: dict[str, tuple[int, Announced]] = {}
 
     def on_change(self, zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
-        """Called in the browser's thread; must not raise."""
-        info = zeroconf.get_service_info(service_type, name, timeout=_RESOLVE_MS)
+        """Called in the browser's thread; must not raise, also when the round ends while it resolves."""
+        try:
+            info = zeroconf.get_service_info(service_type, name, timeout=_RESOLVE_MS)
+        except Exception:
+            # Closed meanwhile (the library fails an assertion then, or waits for its own loop in vain): not
+            # resolved in this round. Whatever it raises would be nobody's to hear in its thread.
+            info = None
         with self._lock:
             if info is None or not info.port:
                 self._found.pop(name, None)
