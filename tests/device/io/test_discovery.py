@@ -239,7 +239,7 @@ def test_closing_does_not_wait_for_a_search() -> None:
 
 
 def test_a_round_that_ends_while_it_resolves_raises_nothing_in_the_browsers_thread() -> None:
-    browsing = zeroconf.Zeroconf(interfaces=[LOOPBACK])
+    browsing = zeroconf.Zeroconf(interfaces=list(LOOPBACK))
     browsing.close()
     kind = service_type(secure=False)
     seen = _Seen("default")
