@@ -93,8 +93,8 @@ def loop(
     Two devices share a cloud; bytes really go through both sides' codecs. Compared on the same frames:
     the frozen model, own statistics only, and the full loop with each strategy. Prints accuracy per
     domain, costs, and whether two claims hold: that the loop is at least own statistics on the mean, and
-    that no published patch leaves a domain more than 1 point below it. The full study takes about ten
-    minutes on 2 cores.
+    that no published patch leaves a domain more than 1 point below it. The full study takes about a
+    quarter of an hour on 2 cores.
     """
     from rich.console import Console
 
