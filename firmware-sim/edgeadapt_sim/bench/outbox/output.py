@@ -182,12 +182,11 @@ def _plot(study: OutboxStudy, path: Path) -> None:
         ]
         left.bar([n + 0.38 * offset for n in range(len(kinds))], heights, 0.36, color=colour, label=what)
     left.set_xticks([n + 0.19 for n in range(len(kinds))], [name.replace(", ", "\n") for name in kinds])
-    left.set_yscale("log")
     left.set_ylabel("messages per second")
     if kinds:
         left.legend(frameon=False)
     if study.chaos is not None:
-        names = ("committed", "published", "arrived", "kept", "lost", "twice")
+        names = ("committed", "published", "arrived", "kept", "declined", "lost", "twice")
         counts = [int(getattr(study.chaos, name)) for name in names]
         bars = right.barh(names[::-1], counts[::-1], color=COLOURS["loop"])
         right.bar_label(bars, padding=3)
