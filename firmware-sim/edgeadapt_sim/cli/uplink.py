@@ -56,7 +56,7 @@ def uplink(
     strategy, and accuracy is measured on held-out frames. Compared on the same streams: uniform draws, the
     entropy band of CEMA, the largest entropy, k-centre, and ours. Prints accuracy by budget and by domain,
     what was sent, how ours differs from each other policy with the interval of the difference, and whether
-    ours is at or above every other policy at 2 and 5 %. The full study takes 45 to 60 minutes on 2 cores;
+    ours is at or above every other policy at 2 and 5 %. The full study takes an hour and more on 2 cores;
     streams come seed by seed, so with --minutes the first seeds are whole, and --resume does the rest later.
     """
     from rich.console import Console
